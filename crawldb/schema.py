@@ -1,0 +1,217 @@
+"""Every column of every dataset: its name, Arrow type, unit, meaning and an example.
+
+Owns the vocabulary (`Status`, `FetchOutcome`) and the schemas of the crawldb's state and deltas and of a
+segment's three datasets. Does not read or write anything: `shards` does.
+
+Times are UTC milliseconds. A null `method` means a plain GET without body; that is nearly every request, so
+`method`, `headers` and `body` cost nothing on disk for them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Stored in every file and log entry; a newer one is refused instead of misread."""
+
+FINGERPRINT = pa.binary(20)
+SIGNATURE = pa.binary(16)
+TIME = pa.timestamp("ms", tz="UTC")
+NAME = pa.dictionary(pa.int32(), pa.string())
+"""A string column of few distinct values: dictionary-encoded in memory, a plain string to other readers."""
+METADATA = pa.map_(pa.string(), pa.string())
+HEADERS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
+
+
+class Status(enum.IntEnum):
+    """What the crawldb holds of a request. Nutch's db_* statuses (CrawlDatum.java), by the same names."""
+
+    unfetched = 0
+    fetched = 1
+    redir_temp = 2
+    redir_perm = 3
+    gone = 4
+    notmodified = 5
+    duplicate = 6
+    orphan = 7
+
+
+class FetchOutcome(enum.IntEnum):
+    """What one attempt to fetch a request came to. Nutch's fetch_* statuses, and `postponed`."""
+
+    success = 0
+    redir_temp = 1
+    redir_perm = 2
+    gone = 3
+    notmodified = 4
+    retry = 5
+    """A failure that may pass: counted in `retries`, due again after a back-off."""
+    postponed = 6
+    """Not the page's failure (its host's robots.txt is unreachable): due again later, not counted."""
+
+
+STATUS_NAMES = pa.array([status.name for status in Status], pa.string())
+OUTCOME_NAMES = pa.array([outcome.name for outcome in FetchOutcome], pa.string())
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `example` is what `dump.py` shows for it in jsonl."""
+
+    name: str
+    type: pa.DataType
+    description: str
+    example: Any
+    unit: str | None = None
+    nullable: bool = True
+
+
+_REQUEST = (
+    Column("fingerprint", FINGERPRINT, "SHA-1 of the canonical request, the key of everything (Scrapy's)",
+           "6dcd4ce23d88e2ee9568ba546c007c63d9131c1b", nullable=False),
+    Column("url", pa.string(), "The canonical URL", "https://example.com/a?b=1", nullable=False),
+    Column("method", NAME, "The HTTP method; null is GET", None),
+    Column("headers", METADATA, "Request headers of this request alone, from its seed", None),
+    Column("body", pa.binary(), "The request's body; null is none", None),
+    Column("host", NAME, "The URL's host, without port", "example.com", nullable=False),
+)  # fmt: skip
+
+_LINEAGE = (
+    Column("score", pa.float32(), "How much the request matters: the larger, the sooner it is fetched", 0.25),
+    Column("depth", pa.int16(), "Links from the nearest seed; a seed has 0", 2, unit="links"),
+    Column("priority", pa.int32(), "From the seed, inherited by what it leads to; orders `priority`", 0),
+    Column("metadata", METADATA, "From the seed; the keys in metadata.inherit pass to outlinks",
+           {"collection": "news"}),
+)  # fmt: skip
+
+_ANSWER = (
+    Column("http_status", pa.int16(), "Status code of the last answer; null when there was none", 200),
+    Column("reason", NAME, "Why, in one word, when it is not plain success", "http_404"),
+    Column("fetched_at", TIME, "When the last attempt was made", "2026-11-24T10:15:00.000Z"),
+    Column("etag", pa.string(), "The server's ETag, as it was sent", '"abc"'),
+    Column("last_modified", pa.string(), "The server's Last-Modified, as it was sent",
+           "Tue, 24 Nov 2026 10:00:00 GMT"),
+    Column("redirect_to", pa.string(), "Where the last answer pointed, canonical", "https://example.com/b"),
+)  # fmt: skip
+
+_SIGNATURE = Column("signature", SIGNATURE, "Digest of the content, to see changes and duplicates",
+                    "9e107d9d372bb6826bd81d3542a419d6")  # fmt: skip
+_DISCOVERED = (
+    Column("discovered_at", TIME, "When the request entered the crawldb", "2026-11-24T10:15:00.000Z"),
+    Column("discovered_from", FINGERPRINT, "The page that first linked here; null for a seed",
+           "6dcd4ce23d88e2ee9568ba546c007c63d9131c1b"),
+)  # fmt: skip
+
+STATE_COLUMNS = (
+    *_REQUEST,
+    Column("status", NAME, "unfetched, fetched, redir_temp, redir_perm, gone, notmodified, duplicate or orphan",
+           "fetched", nullable=False),
+    *_ANSWER,
+    Column("due_at", TIME, "When it may be fetched (again)", "2026-12-24T10:15:00.000Z", nullable=False),
+    Column("modified_at", TIME, "When a fetch last saw the content changed", "2026-11-24T10:15:00.000Z"),
+    Column("interval", pa.int32(), "From one fetch to the next", 2592000, unit="seconds", nullable=False),
+    Column("interval_fixed", pa.bool_(), "True: schedules leave `interval` alone (from the seed)", None),
+    Column("retries", pa.int8(), "Failed attempts since the last success", 0, nullable=False),
+    *_LINEAGE,
+    _SIGNATURE,
+    *_DISCOVERED,
+)  # fmt: skip
+
+DELTA_COLUMNS = (
+    *_REQUEST,
+    Column("outcome", NAME, "What the fetch came to (FetchOutcome); null: it was not fetched", "success"),
+    *_ANSWER,
+    Column("retry_after", TIME, "The server asked not to be asked again before (Retry-After)", None),
+    _SIGNATURE,
+    Column("injected", pa.bool_(), "True: a seed named it in this commit", None),
+    Column("update", pa.bool_(), "True: the seed's score, interval, priority and metadata replace the old", None),
+    Column("interval", pa.int32(), "The seed's fetch interval", None, unit="seconds"),
+    Column("interval_fixed", pa.bool_(), "The seed asked for exactly this interval", None),
+    Column("inlinks", pa.int32(), "Links to it in this commit", 3),
+    Column("inlink_score", pa.float64(), "What those links passed on, in all (multiples of 2^-32, so that sums "
+           "do not depend on their order)", 0.125),
+    *_LINEAGE,
+    *_DISCOVERED,
+)  # fmt: skip
+
+FETCHLIST_COLUMNS = (
+    *_REQUEST,
+    Column("etag", pa.string(), "For If-None-Match", '"abc"'),
+    Column("last_modified", pa.string(), "For If-Modified-Since", "Tue, 24 Nov 2026 10:00:00 GMT"),
+    *_LINEAGE,
+)  # fmt: skip
+
+CONTENT_COLUMNS = (
+    *_REQUEST,
+    *_LINEAGE,
+    Column("outcome", NAME, "What the fetch came to (FetchOutcome)", "success", nullable=False),
+    *_ANSWER,
+    Column("retry_after", TIME, "The server asked not to be asked again before (Retry-After)", None),
+    Column("detail", pa.string(), "More about the reason: the error's text, the robots.txt rule", None),
+    Column("elapsed", pa.int32(), "From the request's start to the body's last byte", 35, unit="ms"),
+    Column("ip_address", NAME, "The address that was connected to", "192.0.2.1"),
+    Column("response_headers", HEADERS, "The answer's header fields, in order, as sent",
+           [{"name": "Content-Type", "value": "text/html"}]),
+    Column("content", pa.binary(), "The answer's body, content-encoding removed", b"<html>..."),
+    Column("truncated", NAME, "Why the content is cut off (bytes, seconds, broken); null: it is whole", None),
+)  # fmt: skip
+
+OUTLINK = pa.struct([
+    ("fingerprint", FINGERPRINT), ("url", pa.string()), ("host", pa.string()), ("anchor", pa.string()),
+    ("rel", pa.string()), ("kind", pa.string()),
+])  # fmt: skip
+
+PARSED_COLUMNS = (
+    Column("fingerprint", FINGERPRINT, "The request; rows stand in the order of the content chunk", "6dcd4c…",
+           nullable=False),
+    Column("parse_status", NAME, "parsed, no_parser, failed; null: there was nothing to parse", "parsed"),
+    Column("parse_detail", pa.string(), "Why it was not parsed", None),
+    Column("content_type", NAME, "The media type the parser was chosen by", "text/html"),
+    Column("charset", NAME, "The encoding the text was decoded from", "utf-8"),
+    Column("title", pa.string(), "The document's title", "Example"),
+    Column("text", pa.string(), "The visible text, blocks on lines of their own", "Example Domain\nThis domain…"),
+    Column("language", NAME, "As the document declares it", "en"),
+    Column("canonical_url", pa.string(), "rel=canonical, made absolute and canonical", None),
+    Column("noindex", pa.bool_(), "True: robots meta or X-Robots-Tag says noindex", None),
+    Column("nofollow", pa.bool_(), "True: robots meta or X-Robots-Tag says nofollow", None),
+    _SIGNATURE,
+    Column("refused", pa.int32(), "Links that filters, limits or nofollow left out", 2),
+    Column("outlinks", pa.list_(OUTLINK), "Links that passed; kind is link, redirect or refresh", []),
+)  # fmt: skip
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The Arrow schema of a dataset, its descriptions and units in the fields' metadata."""
+    return pa.schema([
+        pa.field(column.name, column.type, column.nullable,
+                 {"description": column.description, **({"unit": column.unit} if column.unit else {})})
+        for column in columns
+    ])  # fmt: skip
+
+
+STATE = arrow_schema(STATE_COLUMNS)
+DELTA = arrow_schema(DELTA_COLUMNS)
+FETCHLIST = arrow_schema(FETCHLIST_COLUMNS)
+CONTENT = arrow_schema(CONTENT_COLUMNS)
+PARSED = arrow_schema(PARSED_COLUMNS)
+
+
+def codes(column: pa.ChunkedArray | pa.Array, names: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Each value's position in `names` as int8, null as -1, of a NAME column of any dictionary."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    position = {name: place for place, name in enumerate(names.to_pylist())}
+    parts = []
+    for chunk in chunks:
+        to_code = np.array([position[name] for name in chunk.dictionary.to_pylist()] + [-1], np.int8)
+        parts.append(to_code[chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+    return np.concatenate(parts) if parts else np.empty(0, np.int8)
+
+
+def from_codes(values: np.ndarray[Any, np.dtype[np.int8]], names: pa.StringArray) -> pa.DictionaryArray:
+    """The inverse of `codes`: a NAME column whose dictionary is `names`; -1 becomes null."""
+    return pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int32), mask=values < 0), names)

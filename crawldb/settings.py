@@ -1,0 +1,439 @@
+"""Every setting: its name, type, default and documentation, and how they are read.
+
+Owns the settings tree, the TOML files in `conf/` and `--set KEY=VALUE`. Knows nothing of what a setting does.
+Later wins: the defaults here, then the `--conf` file (or `conf/crawl-site.toml`), then `--set`.
+`conf/crawl-default.toml` is this tree written out (`python -m crawldb.settings`); a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from crawldb.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SITE_FILE = "crawl-site.toml"
+
+
+def _setting(default: Any, doc: str, *, unit: str = "", one_of: tuple[str, ...] = ()) -> Any:
+    metadata = {"doc": doc, "unit": unit, "one_of": one_of}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class HttpSettings:
+    """Who we say we are. Servers and their owners see this."""
+
+    agent_name: str = _setting(
+        "",
+        "Product token of the User-Agent, and the name looked up in robots.txt. "
+        "fetch refuses to run without it: choose one that people can find you by.",
+    )
+    agent_version: str = _setting("", "Version after the name: agent_name/agent_version.")
+    agent_description: str = _setting("", "A few words on what the crawl is for.")
+    agent_url: str = _setting("", "A page that tells webmasters about the crawler.")
+    agent_email: str = _setting("", "Where webmasters can write to.")
+    accept: str = _setting("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "The Accept header.")
+    accept_language: str = _setting("en,*;q=0.5", "The Accept-Language header.")
+
+
+@dataclass
+class FetchSettings:
+    """Politeness, limits and speed of the fetch phase."""
+
+    engine: str = _setting("requests", "What speaks HTTP; see jobs/fetching/engines.py, or module:function.")
+    threads: int = _setting(50, "Requests under way at once in one fetch task.")
+    threads_per_host: int = _setting(1, "Requests under way at once to one host.")
+    delay: float = _setting(
+        5.0,
+        "From the start of one request to a host to the start of the next, where robots.txt names no Crawl-delay.",
+        unit="seconds",
+    )
+    min_crawl_delay: float = _setting(0.0, "A shorter Crawl-delay of robots.txt counts as this.", unit="seconds")
+    max_crawl_delay: float = _setting(
+        30.0,
+        "Pages of a host with a longer Crawl-delay are not fetched and booked as gone (crawl_delay).",
+        unit="seconds",
+    )
+    timeout: float = _setting(10.0, "To connect, and between two packets.", unit="seconds")
+    max_seconds: float = _setting(120.0, "For one whole answer, however it drips.", unit="seconds")
+    max_bytes: int = _setting(1 << 20, "Kept of one page, after decompression; the rest is cut off.", unit="bytes")
+    max_failures_per_host: int = _setting(
+        5, "Failures of a host in a row after which the rest of its list waits for a later round, uncounted; 0: never."
+    )
+    time_limit: float = _setting(
+        0.0, "For the whole phase; what is left is due again in the next round. 0: none.", unit="seconds"
+    )
+    chunk_rows: int = _setting(1000, "A content chunk is committed when it has so many pages, …")
+    chunk_bytes: int = _setting(64 << 20, "… so many bytes of content, …", unit="bytes")
+    chunk_seconds: float = _setting(60.0, "… or is so old: what a kill -9 can lose.", unit="seconds")
+    shutdown_seconds: float = _setting(
+        5.0, "What running requests get to finish after Ctrl-C or SIGTERM.", unit="seconds"
+    )
+    conditional: bool = _setting(True, "Send If-None-Match and If-Modified-Since for pages seen before.")
+
+
+@dataclass
+class GenerateSettings:
+    """Which requests a round fetches."""
+
+    top: int = _setting(50_000, "At most so many requests in one round.")
+    max_per_host: int = _setting(0, "At most so many of one host (or domain) in one round; 0: no limit.")
+    count_mode: str = _setting(
+        "host", "What max_per_host counts by, and what stays whole in one fetch task.", one_of=("host", "domain")
+    )
+    order: str = _setting(
+        "score", "score, fifo (breadth first), lifo (depth first), depth, priority, or module:function."
+    )
+    min_score: float = _setting(0.0, "Requests with a lower score wait.")
+    tasks: int = _setting(0, "Fetch tasks; 0: one inline, one per core with -r local.")
+    slow_host: float = _setting(3600.0, "The plan warns of a host whose queue will take longer.", unit="seconds")
+
+
+@dataclass
+class ParseSettings:
+    """What is taken from a page."""
+
+    default_charset: str = _setting(
+        "windows-1252",
+        "Where neither the answer, the page nor its bytes tell (WHATWG's fall-back for Western locales).",
+    )
+    signature: str = _setting(
+        "content",
+        "content (MD5 of the body), text (MD5 of the visible text), text_profile "
+        "(MD5 of its frequent words: small edits don't count), or module:function.",
+    )
+    nofollow: bool = _setting(True, "Honour rel=nofollow and robots meta nofollow.")
+    max_links: int = _setting(500, "Distinct outlinks kept of one page; 0: all.")
+    max_anchor: int = _setting(200, "Characters kept of an anchor text.")
+    max_text: int = _setting(1 << 20, "Characters kept of a page's text.")
+    max_depth: int = _setting(400, "Nesting of elements beyond which a page is cut off.")
+
+
+@dataclass
+class FilterSettings:
+    """Which URLs may enter the crawldb. All filters in `use` must pass; the first refusal is the reason."""
+
+    use: list[str] = _setting(
+        ["length", "regex", "scope", "depth"],
+        "Filters, in order: length, regex, domain, suffix, prefix, scope, depth, or module:function.",
+    )
+    regex_file: str = _setting(
+        "regex-urlfilter.txt",
+        "For regex: Nutch's format, the first rule that matches "
+        "decides: +REGEX keeps, -REGEX drops; no match drops. Beside this file.",
+    )
+    domain_file: str = _setting("", "For domain: a host, registrable domain or suffix a line; others are dropped.")
+    suffix_file: str = _setting("", "For suffix: a suffix a line that the path must not end in (.jpg).")
+    prefix_file: str = _setting("", "For prefix: a prefix a line; URLs that begin with none are dropped.")
+    scope: str = _setting(
+        "any",
+        "Outlinks may lead to: host (the page's own), domain (its registrable domain), any.",
+        one_of=("host", "domain", "any"),
+    )
+    max_depth: int = _setting(0, "Links from the nearest seed beyond which nothing is followed; 0: no limit.")
+    max_url_length: int = _setting(2048, "Characters; longer URLs are dropped.")
+
+
+@dataclass
+class ScheduleSettings:
+    """When a page is fetched again. Recorded with every commit, so the past does not change with it."""
+
+    name: str = _setting(
+        "default",
+        "default (interval never changes), adaptive (shorter when the page changes, "
+        "longer when not), or module:function.",
+    )
+    interval: int = _setting(30 * 86400, "From one fetch to the next, unless the seed says otherwise.", unit="seconds")
+    max_interval: int = _setting(90 * 86400, "No interval is longer.", unit="seconds")
+    min_interval: int = _setting(60, "adaptive: no interval is shorter.", unit="seconds")
+    increase: float = _setting(0.4, "adaptive: an unchanged page's interval grows by this share.")
+    decrease: float = _setting(0.2, "adaptive: a changed page's interval shrinks by this share.")
+    sync_delta: bool = _setting(True, "adaptive: pull the next fetch towards the page's own rhythm.")
+    sync_delta_rate: float = _setting(0.3, "adaptive: by this share of the time since it last changed.")
+    retry_delay: int = _setting(86400, "From a failure that may pass to the next attempt, …", unit="seconds")
+    retry_backoff: float = _setting(2.0, "… times this for every failure before it.")
+    max_retries: int = _setting(3, "Failures in a row that make a page gone.")
+    gone_factor: float = _setting(1.5, "A gone page's interval grows by this factor, up to 0.9 max_interval.")
+
+
+@dataclass
+class ScoreSettings:
+    """How much a request matters. Recorded with every commit."""
+
+    name: str = _setting(
+        "opic",
+        "opic (On-line Page Importance Computation: a page's score is shared among its "
+        "outlinks), depth (1 / (1 + depth)), or module:function.",
+    )
+    injected: float = _setting(1.0, "A seed's score, unless it says otherwise.")
+    internal: float = _setting(1.0, "opic: weight of a link within a host.")
+    external: float = _setting(1.0, "opic: weight of a link to another host.")
+
+
+@dataclass
+class StoreSettings:
+    """How the crawldb is kept on disk."""
+
+    shards: int = _setting(4, "Shards of a new crawldb, a power of two.")
+    rows_per_shard: int = _setting(4_000_000, "Compaction splits shards until they have fewer rows.")
+    compact_share: float = _setting(0.2, "Compact when the deltas have more than this share of the rows, …")
+    compact_deltas: int = _setting(16, "… or when there are more than so many.")
+    keep_versions: int = _setting(3, "Versions of the crawldb that stay readable (--as-of), …")
+    keep_hours: float = _setting(24.0, "… besides all that are younger.", unit="hours")
+
+
+@dataclass
+class RequestSettings:
+    """What makes two requests different, and what a discovered one inherits."""
+
+    fingerprint_headers: list[str] = _setting(
+        [], "Request headers that are part of the fingerprint (Scrapy's include_headers)."
+    )
+    inherit_metadata: list[str] = _setting([], "Metadata keys that a page's outlinks take over from it.")
+
+
+@dataclass
+class RunSettings:
+    """How the jobs run."""
+
+    runner: str = _setting("inline", "inline (one process) or local (all cores).", one_of=("inline", "local"))
+    processes: int = _setting(0, "Task processes at once with -r local; 0: one per core.")
+    temporary: str = _setting("", "Directory for the jobs' temporary files; empty: the system's.")
+
+
+@dataclass
+class Settings:
+    """The tree: `settings.fetch.delay` is `delay` under `[fetch]` in TOML and `--set fetch.delay=…`."""
+
+    http: HttpSettings = field(default_factory=HttpSettings)
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    generate: GenerateSettings = field(default_factory=GenerateSettings)
+    parse: ParseSettings = field(default_factory=ParseSettings)
+    filter: FilterSettings = field(default_factory=FilterSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    request: RequestSettings = field(default_factory=RequestSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def to_json(self) -> str:
+        """All values in one line, for the tasks of a job."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """The inverse of `to_json`."""
+        settings = cls()
+        for section, values in json.loads(text).items():
+            for key, value in values.items():
+                setattr(getattr(settings, section), key, value)
+        return settings
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What `apply` needs of the settings; written into the log entry of the delta it applies."""
+
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in a log entry."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Policy:
+        """The inverse of `to_dict`; settings that came later have their defaults."""
+        return cls(ScheduleSettings(**values["schedule"]), ScoreSettings(**values["score"]))
+
+
+_UNITS = {
+    "seconds": {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400},
+    "hours": {"": 1, "h": 1, "d": 24, "w": 7 * 24},
+    "bytes": {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+              "kb": 10**3, "mb": 10**6, "gb": 10**9},
+}  # fmt: skip
+
+
+def load(conf: str | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """The settings of this run: defaults, then the TOML file `conf`, then `KEY=VALUE` overrides.
+
+    Without `conf`, `crawl-site.toml` in `$COBNUT_CONF_DIR` or in this checkout's `conf/` is read if it exists.
+    Raises UsageError with file, key and the nearest known name.
+    """
+    settings = Settings()
+    if conf is not None and not Path(conf).is_file():
+        raise UsageError(f"--conf {conf}: no such file")
+    file = Path(conf) if conf is not None else conf_directory() / SITE_FILE
+    if file.is_file():
+        _read_toml(settings, file)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UsageError(f"--set {override}: expected KEY=VALUE, for example fetch.delay=2")
+        _assign(settings, key.strip(), value.strip(), where="--set")
+    _check(settings)
+    _locate_files(settings, file.parent)
+    return settings
+
+
+def conf_directory() -> Path:
+    """Where the site's settings and filter files are: `$COBNUT_CONF_DIR`, or `conf/` beside the packages."""
+    return Path(os.environ.get("COBNUT_CONF_DIR") or Path(__file__).resolve().parent.parent / "conf")
+
+
+def _read_toml(settings: Settings, file: Path) -> None:
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    for section, values in tree.items():
+        if not isinstance(values, dict):
+            raise UsageError(f"{file}: {section} stands outside a section{_suggest(section)}")
+        for key, value in values.items():
+            _assign(settings, f"{section}.{key}", value, where=str(file))
+
+
+def _assign(settings: Settings, name: str, value: Any, where: str) -> None:
+    """Set one value by its dotted name; `value` is TOML's, or a string from the command line."""
+    section_name, _, key = name.partition(".")
+    section = getattr(settings, section_name, None)
+    known = {f.name: f for f in dataclasses.fields(section)} if dataclasses.is_dataclass(section) else {}
+    if key not in known:
+        raise UsageError(f"{where}: unknown setting {name}{_suggest(name)}")
+    wanted = get_type_hints(type(section))[key]
+    try:
+        setattr(section, key, _convert(value, wanted, known[key].metadata, from_text=where == "--set"))
+    except ValueError as error:
+        raise UsageError(f"{where}: {name} = {value!r}: {error}") from None
+
+
+def _convert(value: Any, wanted: Any, metadata: Any, *, from_text: bool) -> Any:
+    if wanted is bool:
+        if from_text and str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        if isinstance(value, bool):
+            return value
+        raise ValueError("expected true or false")
+    if wanted in (int, float):
+        return _number(value, wanted, metadata["unit"])
+    if wanted is str:
+        if not isinstance(value, str):
+            raise ValueError("expected a string")
+        if metadata["one_of"] and value not in metadata["one_of"]:
+            raise ValueError(f"expected one of {', '.join(metadata['one_of'])}")
+        return value
+    if from_text:
+        return [item for item in (part.strip() for part in value.split(",")) if item]
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    raise ValueError("expected a list of strings")
+
+
+def _number(value: Any, wanted: type, unit: str) -> Any:
+    """A number, or one with a unit: 90, "90s", "1.5h", "30d", "1MiB"."""
+    kind = "a whole number" if wanted is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"expected {kind}")
+    if isinstance(value, str):
+        match = re.fullmatch(r"([-+]?[\d_]*\.?\d+)\s*([a-zA-Z]*)", value.strip())
+        factor = _UNITS.get(unit, {"": 1}).get(match[2].lower()) if match else None
+        if match is None or factor is None:
+            example = {"seconds": ', such as "90s", "12h" or "30d"', "bytes": ', such as "64MiB"'}.get(unit, "")
+            raise ValueError(f"expected {kind}{' of ' + unit if unit else ''}{example}")
+        value = float(match[1].replace("_", "")) * factor
+    if value < 0:
+        raise ValueError("must not be negative")
+    if wanted is int:
+        if value != int(value):
+            raise ValueError("expected a whole number")
+        return int(value)
+    return float(value)
+
+
+def _check(settings: Settings) -> None:
+    """What depends on more than one value's type."""
+    store, fetch = settings.store, settings.fetch
+    if store.shards < 1 or store.shards & (store.shards - 1) or store.shards > 1 << 16:
+        raise UsageError(f"store.shards = {store.shards}: expected a power of two up to 65536")
+    for name in ("threads", "threads_per_host", "chunk_rows", "chunk_bytes", "max_bytes", "timeout", "max_seconds"):
+        if getattr(fetch, name) <= 0:
+            raise UsageError(f"fetch.{name} = {getattr(fetch, name)}: must be more than 0")
+    for section, key in ((store, "keep_versions"), (store, "rows_per_shard"), (settings.schedule, "interval"),
+                         (settings.schedule, "max_interval")):  # fmt: skip
+        if getattr(section, key) < 1:
+            raise UsageError(f"{key} = {getattr(section, key)}: must be at least 1")
+    for name in ("interval", "max_interval"):
+        if getattr(settings.schedule, name) >= 1 << 31:
+            raise UsageError(f"schedule.{name}: must be less than 2^31 seconds (68 years)")
+
+
+def _locate_files(settings: Settings, directory: Path) -> None:
+    """Make the names of filter files absolute: they stand beside the settings file that names them."""
+    for key in ("regex_file", "domain_file", "suffix_file", "prefix_file"):
+        name = getattr(settings.filter, key)
+        if name:
+            beside = directory / name
+            setattr(settings.filter, key, str((beside if beside.exists() else conf_directory() / name).absolute()))
+
+
+def names() -> list[str]:
+    """All dotted names, in order."""
+    return [f"{section}.{key.name}" for section, value in vars(Settings()).items()
+            for key in dataclasses.fields(value)]  # fmt: skip
+
+
+def _suggest(name: str) -> str:
+    """`; did you mean …?` with the nearest known name, also when only the section is missing or wrong."""
+    known = names()
+    last = name.rpartition(".")[2]
+    near = difflib.get_close_matches(name, known, 1, 0.75) or [k for k in known if k.endswith("." + last)]
+    near = near or difflib.get_close_matches(name, known, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else "; conf/crawl-default.toml lists them all"
+
+
+def default_toml() -> str:
+    """`conf/crawl-default.toml`: every setting with its default, unit and documentation."""
+    lines = ["# Every setting of Cobnut with its default. This file is documentation: it is not read.",
+             "# Put what you change into crawl-site.toml, or give it to one run with --set KEY=VALUE.",
+             '# Seconds may be written "90s", "12h", "30d"; bytes "64MiB".']  # fmt: skip
+    for section, value in vars(Settings()).items():
+        lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"[{section}]"]
+        for key in dataclasses.fields(value):
+            doc = key.metadata["doc"] + (f" ({key.metadata['unit']})" if key.metadata["unit"] else "")
+            if key.metadata["one_of"]:
+                doc += f" One of: {', '.join(key.metadata['one_of'])}."
+            lines += [f"# {line}" for line in _wrap(doc)]
+            lines.append(f"{key.name} = {json.dumps(cast(Any, getattr(value, key.name)))}")
+    return "\n".join(lines) + "\n"
+
+
+def _wrap(text: str, width: int = 100) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+if __name__ == "__main__":
+    sys.stdout.write(default_toml())
