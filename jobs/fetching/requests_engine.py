@@ -1,0 +1,682 @@
+"""The `requests` engine: threads, and prepared requests straight to the adapter.
+
+Owns the threads of a fetch task, the watchdog over them (deadlines, stop, fetch.time_limit) and the way from a
+FetchRequest to a FetchResult. Whose turn it is, `politeness` says; what an answer means, `outcomes` and `robots`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from requests.models import PreparedRequest
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Timeout
+
+from crawldb.errors import UsageError
+from crawldb.schema import FetchOutcome
+from crawldb.settings import Settings
+from crawldb.urls import canonicalize, host_of, origin_of
+from jobs.fetching import outcomes, robots
+from jobs.fetching.connections import DirectAdapter, Exchange, ExchangeError, current
+from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult
+from jobs.fetching.politeness import HostQueues
+from jobs.fetching.robots import Refusal, Robots
+
+_TICK = 0.1
+"""Seconds between two looks of the watchdog."""
+_PIECE = 1 << 16
+"""Bytes read at once."""
+_DRAIN_BYTES = 1 << 16
+_DRAIN_SECONDS = 1.0
+"""An answer's body that nobody wants is read so far, to keep the connection; a longer one ends it."""
+_WIRE_SLACK = 1 << 16
+"""Bytes over fetch.max_bytes that may come over the wire: codings can make small content larger, not much."""
+_LATENCY_SHARE, _LATENCY_SECONDS = 0.2, 0.05
+"""A request counts as started when its answer begins, since the server had it by then for certain; but no later
+than so much (of the delay; at most) after it was sent, or slow pages would stretch the gap."""
+
+_URL = re.compile(r"https?://[^\s/?#\x00-\x1f\x7f-\U0010ffff]+/[!-~]*").fullmatch
+_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
+_FRAMING_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "expect", "te"}
+"""Ours to set: with others the server and we would not agree where a message ends."""
+_UNDECODABLE = {"br", "zstd", "compress", "x-compress", "sdch", "dcb", "dcz"}
+"""Real codings that may lack a decoder here. Other unknown words in Content-Encoding are taken for mistakes."""
+
+
+class RobotsRequest(NamedTuple):
+    """A robots.txt to be fetched for `page`, which waits for it and with it the host of the page."""
+
+    page: FetchRequest
+    origin: str
+    url: str
+    host: str
+    hops: int
+
+
+@dataclass(slots=True)
+class Reply:
+    """What one exchange came to: an answer, or an error in `reason` with `status` None."""
+
+    exchange: Exchange
+    began: int
+    """UTC milliseconds."""
+    elapsed: int = 0
+    status: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+    content: bytes | None = None
+    truncated: str | None = None
+
+    def header(self, name: str) -> str | None:
+        """The first header field of this name (lower case)."""
+        for field, value in self.exchange.fields:
+            if field.lower() == name:
+                return value
+        return None
+
+    @property
+    def stopped(self) -> bool:
+        """True if we cut it off to end the run, so that it says nothing about the page."""
+        return self.exchange.cut == "stopped" and (self.status is None or self.truncated in ("seconds", "broken"))
+
+    def started(self, delay: float) -> float:
+        """When the request counts as started at the server (see _LATENCY_SHARE)."""
+        exchange = self.exchange
+        answered = time.monotonic() if exchange.answered is None else exchange.answered
+        if exchange.sent is None:
+            return answered
+        return min(answered, exchange.sent + _latency(delay))
+
+
+def fetch(
+    requests: Sequence[FetchRequest],
+    settings: Settings,
+    emit: Callable[[FetchResult], None],
+    stop: threading.Event,
+) -> FetchReport:
+    """Fetch them all with requests and threads; see contract.Engine. Raises UsageError without http.agent_name."""
+    user_agent(settings)
+    if not requests:
+        return FetchReport()
+    return _Run(requests, settings, emit, stop).run()
+
+
+def user_agent(settings: Settings) -> str:
+    """The User-Agent header: `name/version (description; url; email)`.
+
+    Raises UsageError when http.agent_name is empty or not a product token (RFC 9110 §10.1.5), or when another part
+    cannot stand in a header.
+    """
+    http = settings.http
+    name = http.agent_name.strip()
+    if not name:
+        raise UsageError(
+            "http.agent_name is not set: choose a name that webmasters can find you by and put "
+            'agent_name = "…" under [http] in conf/crawl-site.toml, or give --set http.agent_name=…'
+        )
+    product = f"{name}/{http.agent_version.strip()}" if http.agent_version.strip() else name
+    if not all(_TOKEN(part) for part in product.split("/")):
+        raise UsageError(f"http.agent_name, http.agent_version = {product}: expected letters, digits, - and _ only")
+    comments = [part.strip() for part in (http.agent_description, http.agent_url, http.agent_email) if part.strip()]
+    agent = f"{product} ({'; '.join(comments)})" if comments else product
+    if not (agent.isascii() and agent.isprintable()):
+        raise UsageError(f"http.agent_description, agent_url, agent_email = {agent!r}: expected printable ASCII")
+    return agent
+
+
+def _own_headers(settings: Settings) -> dict[str, str]:
+    """What every request carries. Raises UsageError if a setting cannot stand in a header."""
+    headers = {
+        "User-Agent": user_agent(settings),
+        "Accept": settings.http.accept.strip(),
+        "Accept-Language": settings.http.accept_language.strip(),
+        "Accept-Encoding": "gzip, deflate",
+    }
+    for name, value in headers.items():
+        if not _sendable(value):
+            setting = f"http.{name.lower().replace('-', '_')}"
+            raise UsageError(f"{setting} = {value!r}: expected Latin-1 text in one line")
+    return {name: value for name, value in headers.items() if value}
+
+
+class _Run:
+    """One call of `fetch`: its shared state and its threads."""
+
+    def __init__(
+        self,
+        requests: Sequence[FetchRequest],
+        settings: Settings,
+        emit: Callable[[FetchResult], None],
+        stop: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._emit_one = emit
+        self._stop = stop
+        options = settings.fetch
+        self._queues: HostQueues[FetchRequest | RobotsRequest] = HostQueues(
+            requests, options.delay, options.threads_per_host, options.max_failures_per_host
+        )
+        self._threads = min(options.threads, self._queues.hosts * options.threads_per_host)
+        self._timeout = Timeout(connect=options.timeout, read=options.timeout)
+        self._adapter = DirectAdapter(options.threads_per_host, _max_hosts(options.threads, options.threads_per_host))
+        self._headers = _own_headers(settings)
+        self._report = FetchReport()
+        self._emitting = threading.Lock()
+        self._emit_closed = False
+
+        self._lock = threading.Lock()
+        """Over all that follows and the queues."""
+        self._turn = threading.Condition(self._lock)
+        """Threads that wait for a request to start."""
+        self._done = threading.Condition(self._lock)
+        """The watchdog, for the last thread to end."""
+        self._alarm = math.inf
+        """The earliest time that a waiting thread will wake up by itself."""
+        self._idle = 0
+        self._alive = 0
+        self._closing: str | None = None
+        """Why nothing starts any more."""
+        self._error: BaseException | None = None
+        self._under_way: dict[int, Exchange] = {}
+        self._robots: dict[str, dict[str, Robots]] = {}
+        """By host, by origin; forgotten when the host has nothing left."""
+        self._tried_again: set[bytes] = set()
+
+    # The watchdog: the caller's own thread
+
+    def run(self) -> FetchReport:
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of what is data here
+        began = time.monotonic()
+        limit = began + self._settings.fetch.time_limit if self._settings.fetch.time_limit else math.inf
+        threads = [
+            threading.Thread(target=self._work, args=(number,), name=f"fetch-{number}", daemon=True)
+            for number in range(self._threads)
+        ]
+        self._alive = len(threads)
+        give_up = math.inf
+        try:
+            for thread in threads:
+                thread.start()
+            while True:
+                with self._lock:
+                    if self._alive and not self._stop.is_set():
+                        self._done.wait(_TICK)
+                    elif self._alive:
+                        self._done.wait(min(_TICK, max(give_up - time.monotonic(), 0.01)))
+                    if not self._alive:
+                        break
+                    now = time.monotonic()
+                    if self._error is not None:
+                        give_up = min(give_up, now)
+                    elif self._stop.is_set():
+                        self._close("stopped")
+                        give_up = min(give_up, now + self._settings.fetch.shutdown_seconds)
+                    elif now >= limit:
+                        self._close("time_limit")
+                if now >= give_up:
+                    break
+                for exchange in list(self._under_way.values()):
+                    if now >= exchange.deadline:
+                        exchange.cut_off("timeout")
+        finally:
+            self._shut_down(threads)
+        if self._error is not None:
+            raise self._error
+        return self._report
+
+    def _shut_down(self, threads: list[threading.Thread]) -> None:
+        """End what is still under way, take stock, close all connections."""
+        with self._lock:
+            self._close("stopped")
+            for exchange in self._under_way.values():
+                exchange.cut_off("stopped")
+        patience = time.monotonic() + 1.0
+        for thread in threads:
+            if thread.ident is not None:
+                # One that hangs in a name look-up is left behind: it can't be ended, and does no more harm
+                thread.join(max(patience - time.monotonic(), 0))
+        with self._emitting:
+            self._emit_closed = True
+        with self._lock:
+            waiting = len(self._queues.drain())
+            hanging = len(self._under_way)
+            if waiting + hanging:
+                self._report.left[self._closing or "stopped"] += waiting + hanging
+        self._adapter.close()
+
+    def _close(self, why: str) -> None:
+        """Let nothing start any more. The lock is held."""
+        if self._closing is None and (len(self._queues) or self._under_way):
+            self._closing = why
+            self._turn.notify_all()
+
+    # The threads
+
+    def _work(self, number: int) -> None:
+        try:
+            item = self._take()
+            while item is not None:
+                item = (
+                    self._fetch_robots(number, item) if isinstance(item, RobotsRequest) else self._fetch(number, item)
+                )
+        except BaseException as error:  # emit's, or a mistake of ours: the caller's to know
+            with self._lock:
+                self._error = self._error or error
+                self._closing = self._closing or "stopped"
+                self._turn.notify_all()
+        finally:
+            with self._lock:
+                self._under_way.pop(number, None)
+                self._alive -= 1
+                self._done.notify_all()
+
+    def _take(self) -> FetchRequest | RobotsRequest | None:
+        with self._lock:
+            return self._next()
+
+    def _next(self) -> FetchRequest | RobotsRequest | None:
+        """Wait for the next item to start; None: this thread is no longer needed. The lock is held.
+
+        Of the waiting threads only the one with the earliest alarm wakes up by itself; it passes the rest on.
+        """
+        while True:
+            if self._closing is not None:
+                return None
+            now = time.monotonic()
+            item = self._queues.next(now)
+            if item is None:
+                self._turn.notify_all()
+                return None
+            if not isinstance(item, float):
+                if self._idle:
+                    self._turn.notify()  # there may be another one that can start
+                return item
+            alarm = now + item
+            wait = None
+            if alarm < self._alarm:
+                self._alarm = alarm
+                wait = item
+            self._idle += 1
+            self._turn.wait(wait)
+            self._idle -= 1
+            if wait is not None and self._alarm == alarm:
+                self._alarm = math.inf
+
+    def _finish_and_take(
+        self, item: FetchRequest | RobotsRequest, started: float | None, failed: bool | None
+    ) -> FetchRequest | RobotsRequest | None:
+        with self._lock:
+            self._finish(item, started, failed)
+            settled = self._settled(item.host)
+            if not settled:
+                return self._next()
+        for result in settled:
+            self._emit(result)
+        return self._take()
+
+    def _finish(self, item: FetchRequest | RobotsRequest, started: float | None, failed: bool | None) -> None:
+        """The lock is held."""
+        given_up = self._queues.finished(item, started, failed)
+        if given_up:
+            self._report.left["host_failures"] += len(given_up)
+            for other in given_up:
+                if isinstance(other, RobotsRequest):
+                    self._queues.release(other.page.host)
+        if not self._queues.waiting(item.host):
+            for origin in self._robots.pop(item.host, ()):
+                self._adapter.forget(origin)
+
+    def _settled(self, host: str) -> list[FetchResult]:
+        """Results for what stands at the front of the host's queue and needs no network: there is no reason to let
+        it wait for its turn. The lock is held."""
+        if not self._queues.delay(host) or host not in self._robots:
+            return []
+        known = self._robots[host]
+        results: list[FetchResult] = []
+
+        def unneeded(item: FetchRequest | RobotsRequest) -> bool:
+            rules = known.get(origin_of(item.url))
+            refusal = rules.refuse(item.url) if rules is not None else None
+            if refusal is not None and isinstance(item, FetchRequest):
+                results.append(_refused(item, refusal))
+            return refusal is not None
+
+        self._queues.skim(host, unneeded)
+        return results
+
+    def _emit(self, result: FetchResult) -> None:
+        with self._emitting:
+            if not self._emit_closed:
+                self._emit_one(result)
+                self._report.fetched += 1
+
+    # A page
+
+    def _fetch(self, number: int, request: FetchRequest) -> FetchRequest | RobotsRequest | None:
+        """Fetch one page, emit its result, and take the next item."""
+        problem = _unsendable(request)
+        if problem is not None:
+            self._emit(_failed(request, FetchOutcome.gone, "bad_request", problem))
+            return self._finish_and_take(request, None, None)
+        rules = self._robots.get(request.host, {}).get(origin_of(request.url))
+        if rules is None:
+            return self._ask_robots(request)
+        refusal = rules.refuse(request.url)
+        if refusal is not None:
+            self._emit(_refused(request, refusal))
+            return self._finish_and_take(request, None, None)
+        reply = self._exchange(number, request, self._page_headers(request), self._settings.fetch.max_bytes)
+        started = reply.started(self._queues.delay(request.host))
+        if reply.stopped or self._deserves_another_try(request, reply):
+            with self._lock:
+                del self._under_way[number]
+                self._queues.put_back(request)
+                self._finish(request, started, None)
+                return self._next()
+        result = _result(request, reply)
+        self._emit(result)
+        del self._under_way[number]
+        failed = reply.status is None or outcomes.is_host_failure(reply.status)
+        return self._finish_and_take(request, started, failed)
+
+    def _deserves_another_try(self, request: FetchRequest, reply: Reply) -> bool:
+        """True once for a request that found its kept connection closed: the server never saw it (RFC 9112 §9.3.1)."""
+        if (
+            reply.reason != "broken"
+            or not reply.exchange.reused
+            or reply.exchange.answered is not None
+            or request.method not in (None, "GET", "HEAD")
+            or request.fingerprint in self._tried_again
+        ):
+            return False
+        self._tried_again.add(request.fingerprint)
+        return True
+
+    def _page_headers(self, request: FetchRequest) -> dict[str, str]:
+        headers = dict(self._headers)
+        if self._settings.fetch.conditional:
+            if request.etag and _sendable(request.etag):
+                headers["If-None-Match"] = request.etag
+            if request.last_modified and _sendable(request.last_modified):
+                headers["If-Modified-Since"] = request.last_modified
+        if request.headers:
+            ours = {name.lower(): name for name in headers}
+            for name, value in request.headers.items():
+                if name.lower() not in _FRAMING_HEADERS:
+                    headers.pop(ours.get(name.lower(), ""), None)
+                    headers[name] = value
+        if request.body is not None:
+            headers["Content-Length"] = str(len(request.body))
+        return headers
+
+    # robots.txt
+
+    def _ask_robots(self, request: FetchRequest) -> FetchRequest | RobotsRequest | None:
+        """Let the page and its host wait, and robots.txt go first."""
+        origin = origin_of(request.url)
+        with self._lock:
+            if origin in self._robots.get(request.host, ()):  # another thread was faster
+                self._queues.put_back(request)
+            else:
+                self._queues.hold(request.host)
+                self._queues.put(RobotsRequest(request, origin, f"{origin}/robots.txt", request.host, 0))
+            self._finish(request, None, None)
+            return self._next()
+
+    def _fetch_robots(self, number: int, item: RobotsRequest) -> FetchRequest | RobotsRequest | None:
+        """One request for robots.txt; then its page's host goes on, or the next hop of a redirect is queued."""
+        with self._lock:
+            self._report.robots_fetched += 1
+        reply = self._exchange(number, item, self._headers, robots.MAX_BYTES)
+        started = reply.started(self._queues.delay(item.host))
+        failed = reply.status is None
+        if reply.stopped:
+            return self._robots_known(number, item, started, None, None)
+        if reply.status is None or reply.truncated in ("seconds", "broken"):
+            reason, detail = reply.reason or "broken", f"robots.txt: {reply.detail or reply.truncated}"
+            if item.hops:
+                return self._robots_known(number, item, started, failed, robots.unavailable(detail))
+            # The page could not have been fetched either. Others of the origin ask again.
+            self._emit(_result(item.page, dataclasses.replace(reply, status=None, reason=reason, detail=detail)))
+            return self._robots_known(number, item, started, True, None, page_done=True)
+        if robots.follows(reply.status) and item.hops < robots.MAX_REDIRECTS:
+            target = canonicalize(reply.header("location") or "", item.url) if reply.header("location") else None
+            if target is not None:
+                with self._lock:
+                    del self._under_way[number]
+                    self._queues.put(item._replace(url=target, host=host_of(target), hops=item.hops + 1))
+                    self._finish(item, started, failed)
+                    return self._next()
+        later = outcomes.retry_after(reply.header("retry-after"), reply.began)
+        body, whole = reply.content or b"", reply.truncated is None
+        known = robots.of_answer(reply.status, body, not whole, self._settings, later)
+        return self._robots_known(number, item, started, failed, known)
+
+    def _robots_known(
+        self,
+        number: int,
+        item: RobotsRequest,
+        started: float,
+        failed: bool | None,
+        known: Robots | None,
+        page_done: bool = False,
+    ) -> FetchRequest | RobotsRequest | None:
+        """The page's host goes on, with `known` as the rules of the page's origin."""
+        host = item.page.host
+        with self._lock:
+            del self._under_way[number]
+            if known is not None:
+                origins = self._robots.setdefault(host, {})
+                origins[item.origin] = known
+                # Origins of one host share its gap: the longest counts
+                default = self._settings.fetch.delay
+                self._queues.set_delay(
+                    host, max(default if rules.delay is None else rules.delay for rules in origins.values())
+                )
+            if not page_done:
+                self._queues.put_back(item.page)
+            self._queues.release(host)
+        if host != item.host:
+            with self._lock:
+                self._finish(item, started, failed)
+                settled = self._settled(host)
+            for result in settled:
+                self._emit(result)
+            return self._take()
+        return self._finish_and_take(item, started, failed)
+
+    # One exchange
+
+    def _exchange(
+        self, number: int, item: FetchRequest | RobotsRequest, headers: dict[str, str], max_bytes: int
+    ) -> Reply:
+        """Send one request and read the answer. Never raises for what the network or the server does."""
+        request = PreparedRequest()
+        request.method, request.body = "GET", None
+        if isinstance(item, FetchRequest):
+            request.method, request.body = item.method or "GET", item.body
+        request.url = item.url
+        request.headers = headers  # type: ignore[assignment]  # a dict does, and urllib3 copies it
+        now = time.monotonic()
+        exchange = Exchange(item.url, origin_of(item.url), now + self._settings.fetch.max_seconds)
+        if self._settings.fetch.threads_per_host > 1:
+            exchange.on_sent = lambda: self._sent(item, exchange)
+        reply = Reply(exchange, time.time_ns() // 1_000_000)
+        current.exchange = exchange
+        self._under_way[number] = exchange
+        try:
+            answer: BaseHTTPResponse = self._adapter.send(request, stream=True, timeout=self._timeout)  # type: ignore[arg-type, assignment]
+            try:
+                reply.status = answer.status
+                self._read(answer, reply, max_bytes, isinstance(item, RobotsRequest))
+            finally:
+                exchange.watch(None)
+                if answer.connection is not None:
+                    answer.close()
+        except ExchangeError as error:
+            reply.reason, reply.detail = error.reason, error.detail
+        except Exception as error:  # a page's failure is data, whatever the libraries call it
+            reply.reason, reply.detail = outcomes.of_error(error), outcomes.describe(error)
+        if exchange.cut is not None and reply.status is None:
+            reply.reason, reply.detail = "timeout", "fetch.max_seconds ran out"
+        reply.elapsed = int((time.monotonic() - now) * 1000)
+        return reply
+
+    def _sent(self, item: FetchRequest | RobotsRequest, exchange: Exchange) -> None:
+        """Let the next request of the host start before this one has finished."""
+        with self._lock:
+            delay = self._queues.delay(item.host)
+            if delay and exchange.sent is not None:
+                self._queues.started(item, exchange.sent + _latency(delay))
+                self._turn.notify()
+
+    def _read(self, answer: BaseHTTPResponse, reply: Reply, max_bytes: int, is_robots: bool) -> None:
+        """Read the body of a success into `reply`; of any other answer only what keeps the connection."""
+        status = answer.status
+        wanted = 200 <= status < 300 if is_robots else outcomes.of_status(status)[0] is FetchOutcome.success
+        if not wanted:
+            _drain(answer, reply.exchange)
+            return
+        content, reply.truncated, error = _body(answer, max_bytes)
+        if reply.truncated is None and status == 206 and not _is_whole(reply.header("content-range")):
+            reply.truncated = "broken"
+        if error is not None:
+            if reply.exchange.cut is not None:
+                reply.truncated = "seconds"
+            reply.detail = outcomes.describe(error)
+            if not content:  # nothing of the page is there
+                reply.status = None
+                reply.reason = "timeout" if reply.truncated == "seconds" else outcomes.of_error(error)
+                if isinstance(error, ExchangeError):
+                    reply.reason = error.reason
+        reply.content = content
+
+
+def _body(answer: BaseHTTPResponse, max_bytes: int) -> tuple[bytes, str | None, Exception | None]:
+    """The body without its content coding, at most max_bytes of it; why it is cut off; the error that ended it."""
+    coding = answer.headers.get("content-encoding", "").lower()
+    if coding:
+        unknown = {word.strip() for word in coding.split(",")} - set(answer.CONTENT_DECODERS)
+        if unknown & _UNDECODABLE:
+            return b"", "broken", ExchangeError("encoding", f"Content-Encoding: {coding}")
+        coding = "" if unknown else coding
+    pieces: list[bytes] = []
+    size = 0
+    error: Exception | None = None
+    try:
+        while size <= max_bytes:
+            piece = answer.read1(min(_PIECE, max_bytes + 1 - size), decode_content=bool(coding))
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+            if not coding and answer.length_remaining == 0:
+                break
+            if coding and answer.tell() > max_bytes + _WIRE_SLACK:  # type: ignore[attr-defined]
+                return b"".join(pieces)[:max_bytes], "bytes", None
+    except Exception as caught:  # whatever the libraries raise for it: the rest is missing
+        error = caught
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if size > max_bytes:
+        return content[:max_bytes], "bytes", None
+    if error is None:
+        return content, None, None
+    return content, "seconds" if outcomes.of_error(error) == "timeout" else "broken", error
+
+
+def _drain(answer: BaseHTTPResponse, exchange: Exchange) -> None:
+    """Read a body that nobody wants, if it is short and quick, so that the connection can be used again."""
+    if (answer.length_remaining or 0) > _DRAIN_BYTES:
+        return
+    exchange.deadline = min(exchange.deadline, time.monotonic() + _DRAIN_SECONDS)
+    try:
+        size = 0
+        while size <= _DRAIN_BYTES:
+            piece = answer.read1(_PIECE, decode_content=False)
+            if not piece:
+                break
+            size += len(piece)
+    except Exception:  # the answer is complete without it
+        return
+
+
+def _is_whole(content_range: str | None) -> bool:
+    """True if a 206's Content-Range covers all of the page after all."""
+    match = re.fullmatch(r"bytes\s+0-(\d{1,18})/(\d{1,18})", (content_range or "").strip())
+    return match is not None and int(match[1]) + 1 == int(match[2])
+
+
+def _result(request: FetchRequest, reply: Reply) -> FetchResult:
+    """What the reply means for the page."""
+    result = _failed(request, FetchOutcome.retry, reply.reason, reply.detail)
+    result.fetched_at, result.elapsed = reply.began, reply.elapsed
+    result.ip_address = reply.exchange.ip_address
+    result.response_headers = reply.exchange.fields
+    if reply.status is None:
+        return result
+    status = result.http_status = reply.status
+    result.outcome, result.reason = outcomes.of_status(status)
+    result.etag, result.last_modified = reply.header("etag"), reply.header("last-modified")
+    if result.outcome is FetchOutcome.success:
+        result.content, result.truncated = reply.content, reply.truncated
+    elif outcomes.is_redirect(status):
+        location = reply.header("location")
+        result.redirect_to = canonicalize(location, request.url) if location is not None else None
+        if result.redirect_to is None:
+            result.outcome, result.reason = FetchOutcome.gone, "bad_redirect"
+            result.detail = f"HTTP {status} without Location" if location is None else f"Location: {location[:200]}"
+    elif status in (429, 503):
+        result.retry_after = outcomes.retry_after(reply.header("retry-after"), reply.began)
+    return result
+
+
+def _failed(request: FetchRequest, outcome: FetchOutcome, reason: str | None, detail: str | None) -> FetchResult:
+    return FetchResult(request, outcome, None, reason, detail, time.time_ns() // 1_000_000, 0)
+
+
+def _refused(request: FetchRequest, refusal: Refusal) -> FetchResult:
+    result = _failed(request, refusal.outcome, refusal.reason, refusal.detail)
+    result.retry_after = refusal.retry_after
+    return result
+
+
+def _unsendable(request: FetchRequest) -> str | None:
+    """What is wrong with a request that must not be sent as it is; None if it may be."""
+    if not _URL(request.url):
+        return f"not a canonical URL: {request.url[:200]}"
+    if request.method is not None and not _TOKEN(request.method):
+        return f"not a method: {request.method[:100]!r}"
+    for name, value in (request.headers or {}).items():
+        if not _TOKEN(name) or not _sendable(value):
+            return f"not a header field: {name[:100]!r}: {value[:100]!r}"
+    return None
+
+
+def _sendable(value: str) -> bool:
+    """True if it can be a header's value (RFC 9110 §5.5): no CR, LF or NUL, one octet a character."""
+    return not any(character in "\r\n\0" or character > "\xff" for character in value)
+
+
+def _latency(delay: float) -> float:
+    return min(delay * _LATENCY_SHARE, _LATENCY_SECONDS)
+
+
+def _max_hosts(threads: int, threads_per_host: int) -> int:
+    """How many hosts may keep connections, by the files this process may open (half of them are others' business)."""
+    try:
+        import resource
+
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    except ImportError:  # not a Unix
+        files = 512
+    if files < 0:
+        files = 1 << 16
+    return max(min(files // 2, 10_000) // threads_per_host, 2 * threads)
