@@ -1,0 +1,225 @@
+"""Seed lines: `URL[<TAB>key=value]…` to rows of a delta.
+
+Owns the format of seed files. Reserved keys: score, interval, interval.fixed, priority, method, body, headers (a JSON
+object) and, for Nutch's seed files, nutch.score, nutch.fetchInterval and nutch.fetchInterval.fixed; every other key is
+metadata. In `body`, \\n, \\t and \\\\ stand for line end, tab and backslash.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from crawldb import schema
+from crawldb.fingerprint import fingerprint, url_fingerprint
+from crawldb.settings import Settings
+from crawldb.urlfilters import Link, build
+from crawldb.urls import canonicalize, host_of
+
+
+class BadSeed(NamedTuple):
+    """A seed line that could not be used."""
+
+    line: int
+    """Its number, from 1."""
+    why: str
+
+
+_NUTCH_KEYS = {
+    "nutch.score": "score",
+    "nutch.fetchInterval": "interval",
+    "nutch.fetchInterval.fixed": "interval.fixed",
+}
+_METHOD = re.compile(r"[A-Z][A-Z0-9-]{0,30}")  # a token of RFC 9110 §5.6.2, as methods are written
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+class SeedReader:
+    """Turns seed lines into tables of schema.DELTA, plus `order` (int64), the place in the input."""
+
+    schema = schema.DELTA.append(pa.field("order", pa.int64()))
+
+    def __init__(self, settings: Settings, now: int, update: bool) -> None:
+        self._refuse = build(settings)
+        self._chosen = {name.lower() for name in settings.request.fingerprint_headers}
+        self._now, self._update = now, update
+
+    def read(self, lines: Iterable[tuple[int, str]], first_order: int) -> tuple[pa.Table, list[BadSeed]]:
+        """The seeds of numbered lines as one table in their order, and the lines that are none.
+
+        `order` of line n is `first_order` + n.
+        """
+        fingerprints: list[bytes] = []
+        urls: list[str] = []
+        hosts: list[str] = []
+        orders: list[int] = []
+        extras: dict[int, dict[str, Any]] = {}
+        bad: list[BadSeed] = []
+        for number, line in lines:
+            line = line.strip(" \r\n\t\ufeff")
+            if not line or line[0] == "#":
+                continue
+            text, tab, rest = line.partition("\t")
+            url = canonicalize(text.strip())
+            if url is None:
+                bad.append(BadSeed(number, f"not an http or https URL: {text[:200]}"))
+                continue
+            host = host_of(url)
+            refused = self._refuse(Link(url, host, None, 0))
+            if refused is not None:
+                bad.append(BadSeed(number, f"refused by URL filter {refused}: {url[:200]}"))
+                continue
+            extra: dict[str, Any] = {}
+            if tab:
+                try:
+                    extra = self._extra(rest)
+                except ValueError as error:
+                    bad.append(BadSeed(number, str(error)))
+                    continue
+            if "method" in extra or "body" in extra or (self._chosen and "headers" in extra):
+                chosen = {k: v for k, v in extra.get("headers", {}).items() if k.lower() in self._chosen}
+                fingerprints.append(fingerprint(url, extra.get("method"), extra.get("body"), chosen or None))
+            else:
+                fingerprints.append(url_fingerprint(url))
+            if extra:
+                extras[len(urls)] = extra
+            urls.append(url)
+            hosts.append(host)
+            orders.append(first_order + number)
+        return self._table(fingerprints, urls, hosts, orders, extras), bad
+
+    def _extra(self, text: str) -> dict[str, Any]:
+        """The key=value fields of a line. ValueError says what is wrong with one."""
+        extra: dict[str, Any] = {}
+        metadata: dict[str, str] = {}
+        for item in text.split("\t"):
+            if not item.strip():
+                continue
+            key, equals, value = item.partition("=")
+            key = _NUTCH_KEYS.get(key.strip(), key.strip())
+            if not equals or not key:
+                raise ValueError(f"expected key=value, found: {item[:100]}")
+            read = _READERS.get(key)
+            if read is None:
+                metadata[key] = value
+            else:
+                try:
+                    extra[key] = read(value)
+                except ValueError as error:
+                    raise ValueError(f"{key}={value[:100]}: {error}") from None
+        fixed = extra.pop("interval.fixed", None)
+        if fixed is not None:
+            extra |= {"interval": fixed, "interval_fixed": True}
+        if extra.get("method") == "GET" and "body" not in extra:
+            del extra["method"]
+        if metadata:
+            extra["metadata"] = list(metadata.items())
+        return extra
+
+    def _table(
+        self, fingerprints: list[bytes], urls: list[str], hosts: list[str], orders: list[int],
+        extras: dict[int, dict[str, Any]],
+    ) -> pa.Table:  # fmt: skip
+        rows = len(urls)
+
+        def sparse(key: str) -> list[Any]:
+            column: list[Any] = [None] * rows
+            for row, extra in extras.items():
+                if key in extra:
+                    column[row] = extra[key]
+            return column
+
+        known: dict[str, Any] = {
+            "fingerprint": pa.array(fingerprints, schema.FINGERPRINT),
+            "url": pa.array(urls, pa.string()),
+            "host": pa.array(hosts, pa.string()).dictionary_encode(),
+            "injected": pa.repeat(True, rows),
+            "update": pa.repeat(True, rows) if self._update else pa.nulls(rows, pa.bool_()),
+            "depth": pa.repeat(pa.scalar(0, pa.int16()), rows),
+            "discovered_at": pa.repeat(pa.scalar(self._now, schema.TIME), rows),
+            "order": pa.array(orders, pa.int64()),
+        }
+        if extras:
+            known |= {
+                "method": pa.array(sparse("method"), pa.string()).dictionary_encode(),
+                "body": sparse("body"),
+                "headers": [None if h is None else list(h.items()) for h in sparse("headers")],
+                "score": sparse("score"),
+                "priority": sparse("priority"),
+                "metadata": sparse("metadata"),
+                "interval": sparse("interval"),
+                "interval_fixed": sparse("interval_fixed"),
+            }
+        arrays = []
+        for field in self.schema:
+            column = known.get(field.name)
+            if column is None:
+                column = pa.nulls(rows, field.type)
+            elif isinstance(column, list):
+                column = pa.array(column, field.type)
+            arrays.append(column if column.type == field.type else column.cast(field.type))
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+
+def _score(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value) or not -1e18 < value < 1e18:
+        raise ValueError("expected a finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if not -(1 << 31) <= value < 1 << 31:
+        raise ValueError("expected a whole number of 32 bits")
+    return value
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"\s*(\d+)\s*([smhdw]?)\s*", text)
+    value = int(match[1]) * _SECONDS[match[2]] if match else 0
+    if not 0 < value < 1 << 31:
+        raise ValueError("expected seconds, or a number with s, m, h, d or w, such as 12h")
+    return value
+
+
+def _method(text: str) -> str:
+    method = text.strip().upper()
+    if not _METHOD.fullmatch(method):
+        raise ValueError("expected an HTTP method, such as POST")
+    return method
+
+
+def _body(text: str) -> bytes:
+    escapes = {"n": "\n", "t": "\t", "\\": "\\"}
+    return re.sub(r"\\([nt\\])", lambda match: escapes[match[1]], text).encode("utf-8", "surrogateescape")
+
+
+def _headers(text: str) -> dict[str, str]:
+    try:
+        headers = json.loads(text)
+    except ValueError:
+        headers = None
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError('expected a JSON object of strings, such as {"Accept": "text/html"}')
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or re.search(r"[\r\n\0]", value):
+            raise ValueError(f"not a header field: {name}")
+    return headers
+
+
+_READERS: dict[str, Any] = {
+    "score": _score,
+    "interval": _seconds,
+    "interval.fixed": _seconds,
+    "priority": _whole,
+    "method": _method,
+    "body": _body,
+    "headers": _headers,
+}

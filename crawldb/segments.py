@@ -1,0 +1,188 @@
+"""A segment's life: one round's fetchlist, content and parsed pages, and what is to be done next.
+
+Owns the directory `segments/`: which segments exist, which datasets of them are complete, their manifests, and the
+adoption of what killed tasks had finished. Knows nothing of how the files come about.
+
+    segments/log/00000002.json               the commit of a segment: only what is named here exists
+    segments/20261124T101500Z/
+        _generate.json                       the number in segments/log that its generate hoped for
+        fetchlist/part-00000-….parquet       one per fetch task
+        content/part-00000-0003-….parquet    chunks: fetch task, number of the chunk, whoever wrote it
+        parsed/part-00000-0003-….parquet     one per content chunk, rows in the same order
+        */_manifest.json                     the dataset is complete and consists of the files named here
+
+A fetch or parse that was killed leaves finished chunks and no manifest; whoever runs the phase again adopts them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from crawldb import shards
+from crawldb.errors import ConflictError, CorruptionError, UsageError
+from crawldb.filesystem import FileSystem, resolve
+
+DATASETS = ("fetchlist", "content", "parsed")
+PHASES = ("fetch", "parse", "updatedb")
+"""What a committed segment still needs, in order: the first is missing content, then parsed, then the crawldb's log."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One committed segment."""
+
+    fs: FileSystem
+    path: str
+
+    @property
+    def name(self) -> str:
+        """Its start time, `20261124T101500Z`."""
+        return self.path.rpartition("/")[2]
+
+    def dataset(self, dataset: str) -> str:
+        """The directory of one of DATASETS."""
+        return f"{self.path}/{dataset}"
+
+    def is_complete(self, dataset: str) -> bool:
+        """True if the dataset has its manifest."""
+        return self.fs.exists(f"{self.dataset(dataset)}/_manifest.json")
+
+    def manifest(self, dataset: str) -> dict[str, Any]:
+        """The dataset's manifest: `files` and what its job counted."""
+        path = f"{self.dataset(dataset)}/_manifest.json"
+        try:
+            manifest: dict[str, Any] = json.loads(self.fs.read(path))
+        except FileNotFoundError:
+            raise UsageError(f"{self.path}: {dataset} is not complete; run the phase that makes it first") from None
+        except ValueError as error:
+            raise CorruptionError(f"{path}: not a manifest: {error}") from None
+        return manifest
+
+    def files(self, dataset: str) -> list[shards.File]:
+        """The files of a complete dataset."""
+        return [shards.File.from_dict(file) for file in self.manifest(dataset)["files"]]
+
+    def commit(self, dataset: str, files: list[shards.File], now: int, counts: dict[str, Any]) -> bool:
+        """Complete a dataset. False if it already was: then what stands there counts, and nothing changed."""
+        manifest = {"committed_at_ms": now, "rows": sum(file.rows for file in files), "counts": counts,
+                    "files": [file.to_dict() for file in sorted(files, key=lambda file: file.name)]}  # fmt: skip
+        try:
+            self.fs.create(f"{self.dataset(dataset)}/_manifest.json", json.dumps(manifest, indent=1).encode())
+        except FileExistsError:
+            return False
+        named = {file.name for file in files} | {"_manifest.json"}
+        for name in self.fs.all_names(self.dataset(dataset)):
+            if name not in named:  # of killed attempts, or of one that ran at the same time
+                self.fs.remove(f"{self.dataset(dataset)}/{name}")
+        return True
+
+    def part_path(self, dataset: str, *numbers: int) -> str:
+        """A name for a new file of a dataset; every call yields another."""
+        first, *more = numbers
+        part = "".join([f"part-{first:05d}", *(f"-{number:04d}" for number in more)])
+        return f"{self.dataset(dataset)}/{part}-{uuid.uuid4().hex[:12]}.parquet"
+
+    def finished_parts(self, dataset: str, prefix: str) -> Iterator[tuple[str, str]]:
+        """(name, path) of the finished files whose name starts with `prefix`, in a dataset that may be incomplete."""
+        for name in self.fs.names(self.dataset(dataset)):
+            if name.startswith(prefix) and name.endswith(".parquet"):
+                yield name, f"{self.dataset(dataset)}/{name}"
+
+    def read(self, dataset: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One file of a dataset, whole; `columns` may name parts of nested columns by their path."""
+        with contextlib.closing(shards.Reader(self.fs, f"{self.dataset(dataset)}/{name}")) as reader:
+            return reader.read(columns)
+
+    def fingerprints(self, dataset: str = "fetchlist") -> NDArray[np.uint8]:
+        """The fingerprints of a complete dataset, sorted, as an (n, 20) array."""
+        parts = [np.empty((0, 20), np.uint8)]
+        for file in self.files(dataset):
+            parts.append(shards.key_bytes(self.read(dataset, file.name, ["fingerprint"])["fingerprint"]))
+        keys = np.concatenate(parts)
+        return keys[shards.sort_order(keys)]
+
+
+class Segments:
+    """All segments of a crawl directory."""
+
+    def __init__(self, crawl_dir: str) -> None:
+        self.fs, self.path = resolve(crawl_dir)
+        self.path += "/segments"
+
+    def committed(self) -> list[Segment]:
+        """The committed segments that are still on disk, oldest first."""
+        names = [json.loads(self.fs.read(f"{self.path}/log/{name}"))["segment"] for name in self._log()]
+        return [Segment(self.fs, f"{self.path}/{name}") for name in names if self.fs.exists(f"{self.path}/{name}")]
+
+    def find(self, name: str) -> Segment:
+        """The committed segment of this name. UsageError if there is none."""
+        for segment in self.committed():
+            if segment.name == name:
+                return segment
+        raise UsageError(f"{self.path}: no segment {name}; cobnut generate makes one")
+
+    def in_flight(self, applied: tuple[str, ...]) -> list[Segment]:
+        """Segments that no updatedb has applied yet, oldest first."""
+        done = set(applied)
+        return [segment for segment in self.committed() if segment.name not in done]
+
+    def last_number(self) -> int:
+        """The number of the newest entry of segments/log, -1 if there is none."""
+        log = self._log()
+        return int(log[-1][:-5]) if log else -1
+
+    def begin(self, now: int, number: int) -> Segment:
+        """A new segment's directory, for the entry `number` of segments/log; it exists only once it is committed."""
+        while True:
+            name = datetime.fromtimestamp(now / 1000, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+            segment = Segment(self.fs, f"{self.path}/{name}")
+            try:
+                self.fs.create(f"{segment.path}/_generate.json", json.dumps({"number": number}).encode())
+                return segment
+            except FileExistsError:  # another generate in the same second
+                now += 1000
+
+    def commit(self, segment: Segment, number: int, now: int, left_out: list[str]) -> None:
+        """Let the segment exist. ConflictError if another one was committed since `last_number()` was `number` - 1."""
+        entry = {"segment": segment.name, "committed_at_ms": now, "in_flight": left_out}
+        try:
+            self.fs.create(f"{self.path}/log/{number:08d}.json", json.dumps(entry, indent=1).encode())
+        except FileExistsError:
+            self.fs.remove(segment.path)
+            raise ConflictError(
+                f"{self.path}: another generate committed a segment first; nothing was changed"
+            ) from None
+
+    def remove_garbage(self) -> None:
+        """Remove segments that crashed or beaten generates left: their number in the log went to another."""
+        last = self.last_number()
+        committed = {segment.name for segment in self.committed()}
+        for name in self.fs.names(self.path):
+            if name == "log" or name in committed:
+                continue
+            try:
+                number = json.loads(self.fs.read(f"{self.path}/{name}/_generate.json"))["number"]
+            except (OSError, ValueError, KeyError):
+                continue  # not ours, or just being made
+            if number <= last:
+                self.fs.remove(f"{self.path}/{name}")
+
+    def _log(self) -> list[str]:
+        return [name for name in self.fs.names(f"{self.path}/log") if name.endswith(".json")]
+
+
+def next_phase(segment: Segment) -> str:
+    """Which of PHASES an in-flight segment is in."""
+    if not segment.is_complete("content"):
+        return "fetch"
+    return "updatedb" if segment.is_complete("parsed") else "parse"

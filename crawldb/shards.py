@@ -1,0 +1,327 @@
+"""Sorted Parquet: writing, scanning, matching and looking up tables ordered by fingerprint.
+
+Owns the physical layout of a shard (sort order, row groups, encodings) and the arithmetic on fingerprints.
+Knows nothing of commits (`store`) and of what the columns mean (`update`).
+
+A shard is a range of fingerprints: of 2^b shards, a fingerprint belongs to the one its first b bits name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from crawldb.errors import ConflictError, CorruptionError
+from crawldb.filesystem import FileSystem, unfinished
+from crawldb.schema import SCHEMA_VERSION
+
+ROW_GROUP = 1 << 17
+"""Rows of a row group: the unit of reading, and so of memory."""
+
+_BEATEN = "{}: removed while it was written, because another writer committed first; run it again"
+_VERSION_KEY = b"cobnut.schema_version"
+_KEY_BYTES = 20
+
+
+# -- fingerprints as numbers ---------------------------------------------------------------------------------
+
+
+def key_bytes(fingerprints: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
+    """The fingerprints as an (n, 20) uint8 array, without a copy where they are one chunk."""
+    if isinstance(fingerprints, pa.ChunkedArray):
+        chunks = [key_bytes(chunk) for chunk in fingerprints.chunks]
+        if len(chunks) == 1:
+            return chunks[0]
+        return np.concatenate(chunks) if chunks else np.empty((0, _KEY_BYTES), np.uint8)
+    data = np.frombuffer(fingerprints.buffers()[1] or b"", np.uint8)
+    start = fingerprints.offset * _KEY_BYTES
+    return data[start : start + len(fingerprints) * _KEY_BYTES].reshape(-1, _KEY_BYTES)
+
+
+def prefixes(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The first 8 bytes of each fingerprint as a number that sorts like them."""
+    return np.ascontiguousarray(keys[:, :8]).view(">u8").ravel().astype(np.uint64)
+
+
+def _whole(keys: NDArray[np.uint8]) -> NDArray[Any]:
+    """All 20 bytes as something that sorts like them; the byte behind keeps NumPy from dropping trailing NULs."""
+    padded = np.ones((len(keys), _KEY_BYTES + 1), np.uint8)
+    padded[:, :_KEY_BYTES] = keys
+    return padded.view(f"S{_KEY_BYTES + 1}").ravel()
+
+
+def sort_order(keys: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The stable order that sorts fingerprints."""
+    prefix = prefixes(keys)
+    order = np.argsort(prefix, kind="stable")
+    if _has_ties(prefix[order]):
+        order = np.argsort(_whole(keys), kind="stable")
+    return order
+
+
+def sort(table: pa.Table) -> pa.Table:
+    """The table's rows in fingerprint order; equal fingerprints keep their order."""
+    return table.take(pa.array(sort_order(key_bytes(table["fingerprint"]))))
+
+
+def match(keys: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each of `wanted`, where it stands or belongs in `keys`, and whether it is there. Both are sorted, unique."""
+    prefix, wanted_prefix = prefixes(keys), prefixes(wanted)
+    place = np.searchsorted(prefix, wanted_prefix)
+    inside = place < len(keys)
+    found = np.zeros(len(wanted), np.bool_)
+    if len(keys):
+        at = np.where(inside, place, 0)
+        near = inside & (prefix[at] == wanted_prefix)
+        found[near] = (keys[at[near]] == wanted[near]).all(axis=1)
+        # Two fingerprints that share 8 bytes are rare (one pair in 2^64) and decided by all 20.
+        if (near & ~found).any() or _has_ties(prefix) or _has_ties(wanted_prefix):
+            whole, wanted_whole = _whole(keys), _whole(wanted)
+            place = np.searchsorted(whole, wanted_whole)
+            inside = place < len(keys)
+            found = inside & (whole[np.where(inside, place, 0)] == wanted_whole)
+    return place, found
+
+
+def contains(keys: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of `wanted` (any order) are in `keys` (sorted, unique)."""
+    order = sort_order(wanted)
+    found = np.empty(len(wanted), np.bool_)
+    found[order] = match(keys, wanted[order])[1]
+    return found
+
+
+def shard_of(keys: NDArray[np.uint8], shards: int) -> NDArray[np.int64]:
+    """The shard each fingerprint belongs to; `shards` is a power of two up to 65536."""
+    leading = keys[:, 0].astype(np.int64) << 8 | keys[:, 1]
+    return leading >> (16 - (shards.bit_length() - 1))
+
+
+def split(table: pa.Table, shards: int) -> Iterator[tuple[int, pa.Table]]:
+    """A sorted table cut into the pieces that belong to each shard, empty ones left out."""
+    bounds = np.searchsorted(shard_of(key_bytes(table["fingerprint"]), shards), np.arange(shards + 1))
+    for shard in np.flatnonzero(np.diff(bounds)).tolist():
+        yield shard, table.slice(bounds[shard], bounds[shard + 1] - bounds[shard])
+
+
+def _has_ties(sorted_prefixes: NDArray[np.uint64]) -> bool:
+    return bool((sorted_prefixes[1:] == sorted_prefixes[:-1]).any())
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+_DICTIONARIES = frozenset({"interval", "retries", "depth", "priority", "http_status", "score"})
+_DELTA_LENGTHS = frozenset({"url", "redirect_to", "text", "title"})
+
+
+@dataclass(frozen=True)
+class File:
+    """A finished Parquet file, as the log and the manifests name it."""
+
+    name: str
+    rows: int
+    bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return {"name": self.name, "rows": self.rows, "bytes": self.bytes}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> File:
+        """The inverse of `to_dict`."""
+        return cls(values["name"], values["rows"], values["bytes"])
+
+
+class Writer:
+    """Writes one Parquet file that appears under its name, whole, when it is closed.
+
+    >>> with Writer(fs, "/crawl/crawldb/00000000-base/part-00000-x.parquet", schema) as writer:  # doctest: +SKIP
+    ...     writer.write(table)
+
+    An exception inside the block leaves no file. `file` is set on success.
+    """
+
+    file: File
+
+    def __init__(self, fs: FileSystem, path: str, schema: pa.Schema, row_group: int = ROW_GROUP) -> None:
+        self._fs, self._path, self._row_group = fs, path, row_group
+        self._schema = schema.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._rows = 0
+        self._written = unfinished(path)
+        try:
+            self._output = fs.open_output(self._written)
+        except FileNotFoundError:
+            raise ConflictError(_BEATEN.format(path)) from None
+        self._parquet = pq.ParquetWriter(
+            self._output,
+            self._schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=[
+                field.name for field in schema if pa.types.is_dictionary(field.type) or field.name in _DICTIONARIES
+            ],
+            column_encoding={field.name: "DELTA_LENGTH_BYTE_ARRAY" for field in schema if field.name in _DELTA_LENGTHS},
+            write_statistics=["fingerprint"],
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; they reach the file a row group at a time."""
+        if not table.num_rows:
+            return
+        self._pending.append(table)
+        self._pending_rows += table.num_rows
+        if self._pending_rows >= self._row_group:
+            self._flush(whole_groups_only=True)
+
+    def close(self) -> File:
+        """Finish the file and give it its name."""
+        self._flush(whole_groups_only=False)
+        self._parquet.close()
+        self._output.close()
+        try:
+            size = self._fs.size(self._written)
+            self._fs.publish(self._written, self._path)
+        except FileNotFoundError:
+            raise ConflictError(_BEATEN.format(self._path)) from None
+        self.file = File(self._path.rpartition("/")[2], self._rows, size)
+        return self.file
+
+    def abort(self) -> None:
+        """Leave no file."""
+        self._parquet.close()
+        self._output.close()
+        self._fs.remove(self._written)
+
+    def _flush(self, *, whole_groups_only: bool) -> None:
+        if not self._pending_rows:
+            return
+        table = pa.concat_tables(self._pending)
+        rows = table.num_rows - table.num_rows % self._row_group if whole_groups_only else table.num_rows
+        if rows:
+            ready = table.slice(0, rows).unify_dictionaries().select(self._schema.names).cast(self._schema)
+            self._parquet.write_table(ready, row_group_size=self._row_group)
+        rest = table.slice(rows)
+        self._pending, self._pending_rows = [rest] if rest.num_rows else [], rest.num_rows
+        self._rows += rows
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+class Reader:
+    """One Parquet file that `Writer` wrote."""
+
+    def __init__(self, fs: FileSystem, path: str) -> None:
+        self._path = path
+        try:
+            self._source = fs.open_input(path)
+            self._parquet = pq.ParquetFile(self._source)
+        except FileNotFoundError:
+            raise CorruptionError(f"{path}: the file is missing; another version of the crawl may need it") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptionError(f"{path}: not a readable Parquet file: {error}") from None
+        version = int((self._parquet.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
+        if version > SCHEMA_VERSION:
+            raise CorruptionError(
+                f"{path}: schema version {version} is newer than this program's {SCHEMA_VERSION}; install a newer cobnut"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        return int(self._parquet.metadata.num_rows)
+
+    def tables(self, columns: Sequence[str] | None = None, first_group: int = 0) -> Iterator[pa.Table]:
+        """The row groups, in order, as tables of the wanted columns."""
+        for group in range(first_group, self._parquet.metadata.num_row_groups):
+            yield self._read(group, columns)
+
+    def lookup(self, fingerprint: bytes) -> pa.Table:
+        """The row of a fingerprint, or no row; reads one column of one row group, then that row group."""
+        metadata = self._parquet.metadata
+        place = next(i for i, name in enumerate(self._parquet.schema.names) if name == "fingerprint")
+        for group in range(metadata.num_row_groups):
+            statistics = metadata.row_group(group).column(place).statistics
+            if statistics is None or not statistics.has_min_max or statistics.min <= fingerprint <= statistics.max:
+                keys = key_bytes(self._read(group, ["fingerprint"])["fingerprint"])
+                at, found = match(keys, np.frombuffer(fingerprint, np.uint8).reshape(1, -1))
+                if found[0]:
+                    return self._read(group, None).slice(int(at[0]), 1)
+        return self._parquet.schema_arrow.empty_table()
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole file, for files that are known to be small; nested columns by their path (`outlinks.list…`)."""
+        tables = list(self.tables(columns))
+        if tables:
+            return pa.concat_tables(tables).unify_dictionaries()
+        return self._parquet.schema_arrow.empty_table()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._parquet.close()
+        self._source.close()
+
+    def _read(self, group: int, columns: Sequence[str] | None) -> pa.Table:
+        try:
+            return self._parquet.read_row_group(group, columns=columns, use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptionError(f"{self._path}: row group {group} cannot be read: {error}") from None
+
+
+class Cursor:
+    """A sorted file read forward: a buffer of rows from which those up to some fingerprint can be taken."""
+
+    def __init__(self, reader: Reader, columns: Sequence[str] | None) -> None:
+        self._reader = reader
+        self._tables = reader.tables(columns)
+        self._buffer: pa.Table | None = None
+        self._keys: NDArray[np.uint8] = np.empty((0, _KEY_BYTES), np.uint8)
+        self._advance()
+
+    @property
+    def done(self) -> bool:
+        """True when every row was taken."""
+        return self._buffer is None
+
+    @property
+    def last(self) -> bytes:
+        """The last fingerprint in the buffer."""
+        return bytes(self._keys[-1])
+
+    def take(self, bound: bytes) -> pa.Table | None:
+        """The buffered rows whose fingerprint is at most `bound`; None if there are none."""
+        if self._buffer is None:
+            return None
+        rows = len(self._keys)
+        if self.last > bound:
+            rows = int(np.searchsorted(prefixes(self._keys), np.uint64(int.from_bytes(bound[:8], "big"))))
+            while rows < len(self._keys) and self._keys[rows].tobytes() <= bound:
+                rows += 1
+        taken = self._buffer.slice(0, rows) if rows else None
+        if rows == len(self._keys):
+            self._advance()
+        elif rows:
+            self._buffer, self._keys = self._buffer.slice(rows), self._keys[rows:]
+        return taken
+
+    def _advance(self) -> None:
+        self._buffer = next((table for table in self._tables if table.num_rows), None)
+        if self._buffer is None:
+            self._keys = self._keys[:0]
+            self._reader.close()
+        else:
+            self._keys = key_bytes(self._buffer["fingerprint"])

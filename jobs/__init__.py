@@ -1,0 +1,24 @@
+"""What we do: one verb, one file, one MapReduce job.
+
+            seeds                                   ┌────────── one round ───────────┐
+              │ inject                              │                                │
+              ▼                                     ▼                                │
+        ┌──────────┐ generate ┌───────────┐ fetch ┌─────────┐ parse ┌────────┐ updatedb
+        │ crawldb  │─────────▶│ fetchlist │──────▶│ content │──────▶│ parsed │────────┤
+        │ (state)  │          └───────────┘       └─────────┘       └────────┘        │
+        └──────────┘           └────────── one segment, named by its start time ──┘   │
+              ▲                                                                       │
+              └───────────────────────── one delta, committed atomically ─────────────┘
+
+    inject.py generate.py fetch.py parse.py updatedb.py compact.py     the jobs
+    crawl.py             the round loop: what crawl.sh calls
+    base.py              CrawlJob and how it runs: work lists in, commit records out
+    protocol.py          Arrow batches as mrjob protocol lines
+    command.py cli.py    arguments, summary lines, exit codes
+    control.py task.py   stop requests and progress; how a task process starts
+    fetching/            the only room that opens sockets to crawl
+    parsing/             the only room that looks inside a page
+    demo/                a small web to crawl, and its truth
+
+`crawldb/` is what we know; it imports nothing from here.
+"""

@@ -1,0 +1,130 @@
+"""What all commands share: their arguments, their summary lines, and how they end.
+
+Owns argparse's common options, exit codes and what goes to stderr. What a command does is its job file's business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crawldb import settings as configuration
+from crawldb.errors import CobnutError
+from crawldb.filesystem import resolve
+from crawldb.segments import Segments
+from crawldb.settings import Settings
+from crawldb.store import Store
+from jobs import control
+
+
+@dataclass
+class Run:
+    """One call of a command: where the crawl is, the settings in force, and the directory of its messages."""
+
+    crawl_dir: str
+    settings: Settings
+    control: str
+    store: Store = field(init=False)
+    segments: Segments = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.crawl_dir)
+        self.segments = Segments(self.crawl_dir)
+
+    def job(
+        self, job_class: type[Any], items: Sequence[Any], context: Mapping[str, Any], label: str, unit: str
+    ) -> list[dict[str, Any]]:
+        """Run a job over its work list; its commit records."""
+        from jobs.base import run_job
+
+        return run_job(
+            job_class, items, {"crawl_dir": self.crawl_dir, **context}, self.settings, self.control, label, unit
+        )
+
+    def processes(self) -> int:
+        """How many tasks run at once."""
+        if self.settings.run.runner == "inline":
+            return 1
+        return self.settings.run.processes or os.cpu_count() or 1
+
+
+def say(line: str) -> None:
+    """One line for the user, on stderr: data alone goes to stdout."""
+    print(line, file=sys.__stderr__, flush=True)
+
+
+class Stopwatch:
+    """Seconds since it was made, as summary lines show them."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __str__(self) -> str:
+        return f"({time.monotonic() - self._start:.1f} s)"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """`fetched 12, gone 1`: what is not zero, the most first."""
+    ordered = sorted(((number, name) for name, number in numbers.items() if number), reverse=True)
+    return ", ".join(f"{name} {number:,}" for number, name in ordered)
+
+
+def add_up(records: Sequence[Mapping[str, Any]], key: str) -> Counter[str]:
+    """The sum of the counters that commit records carry under `key`."""
+    total: Counter[str] = Counter()
+    for record in records:
+        total.update(record.get(key, {}))
+    return total
+
+
+def parser(verb: str, description: str) -> argparse.ArgumentParser:
+    """The arguments every command has: CRAWL_DIR, -r, --set, --conf."""
+    arguments = argparse.ArgumentParser(prog=f"cobnut {verb}", description=description, allow_abbrev=False)
+    arguments.add_argument("crawl_dir", metavar="CRAWL_DIR", help="the crawl's directory")
+    add_common(arguments)
+    return arguments
+
+
+def add_common(arguments: argparse.ArgumentParser) -> None:
+    """-r, --set and --conf."""
+    arguments.add_argument(
+        "-r", "--runner", metavar="RUNNER", help="inline (one process, the default) or local (all cores)"
+    )
+    arguments.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+        help="a setting for this run, such as fetch.delay=2; conf/crawl-default.toml lists them all",
+    )  # fmt: skip
+    arguments.add_argument("--conf", metavar="FILE", help="settings file (default: conf/crawl-site.toml)")
+
+
+def execute(verb: str, arguments: argparse.Namespace, function: Callable[[Run], int]) -> int:
+    """Call the command's function with its Run, and turn every error into one line and an exit code."""
+    return guarded(verb, lambda: _execute(arguments, function))
+
+
+def _execute(arguments: argparse.Namespace, function: Callable[[Run], int]) -> int:
+    runner = [f"run.runner={arguments.runner}"] if arguments.runner else []
+    settings = configuration.load(arguments.conf, [*arguments.overrides, *runner])
+    _, crawl_dir = resolve(arguments.crawl_dir)
+    with control.control_directory(settings.run.temporary) as directory, control.interruptible(directory):
+        return function(Run(crawl_dir, settings, directory))
+
+
+def guarded(verb: str, function: Callable[[], int]) -> int:
+    """The function's result, or the exit code of the CobnutError or OSError it raised, shown as one line."""
+    if os.environ.get("COBNUT_DEBUG"):
+        return function()
+    try:
+        return function()
+    except CobnutError as error:
+        say(f"cobnut {verb}: {error}")
+        return error.exit_code
+    except OSError as error:
+        say(f"cobnut {verb}: {error}")
+        return 1

@@ -1,0 +1,144 @@
+"""crawl: the round loop. Inject, then rounds of generate → fetch → parse → updatedb, and compaction when it is due.
+
+What a broken call left is finished first: the persisted crawldb and segments say what that is, so nothing is done
+twice and no request is lost. `scripts/crawl.sh` calls this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from crawldb.errors import ConflictError, UsageError
+from crawldb.segments import PHASES, Segment, next_phase
+from jobs import compact, control, fetch, generate, inject, parse, updatedb
+from jobs.command import Run, Stopwatch, add_common, execute, say
+from jobs.fetching.requests_engine import user_agent
+
+_PHASES: dict[str, Callable[[Run, Segment], int]] = {"fetch": fetch.run, "parse": parse.run, "updatedb": updatedb.run}
+_CONFLICTS = 10
+"""How often a phase is run again because another writer came first."""
+
+
+def oldest_in(run: Run, phase: str, name: str | None = None) -> Segment:
+    """The segment called `name`, or the oldest one that `phase` comes next for. UsageError if there is none."""
+    if name:
+        return run.segments.find(name)
+    applied = run.store.snapshot().entry.applied
+    segments = run.segments.in_flight(applied)
+    for segment in segments:
+        if next_phase(segment) == phase:
+            return segment
+    states = ", ".join(f"{segment.name} needs {next_phase(segment)}" for segment in segments)
+    raise UsageError(f"{run.crawl_dir}: no segment is ready for {phase}" + (f"; {states}" if states else ""))
+
+
+def finish(run: Run, segment: Segment) -> None:
+    """Run the phases that a segment still needs."""
+    for phase in PHASES[PHASES.index(next_phase(segment)) :]:
+        _again_on_conflict(lambda phase=phase: _PHASES[phase](run, segment))  # type: ignore[misc]
+        control.raise_if_interrupted()
+    compact_if_due(run)
+
+
+def compact_if_due(run: Run) -> None:
+    """Compact the crawldb when its deltas have grown past store.compact_share or store.compact_deltas."""
+    if compact.is_due(run.store.snapshot().entry, run.settings.store):
+        try:
+            compact.run(run)
+        except ConflictError:
+            say("compact   another writer came first; the next round compacts")
+        control.raise_if_interrupted()
+
+
+def _again_on_conflict(work: Callable[[], Any]) -> None:
+    for attempt in range(_CONFLICTS):
+        try:
+            work()
+            return
+        except ConflictError as error:
+            if attempt == _CONFLICTS - 1:
+                raise
+            say(f"crawl     {error}; once more")
+
+
+def run(run: Run, seeds: list[str], rounds: int, update: bool = False) -> int:
+    """Inject `seeds` if there are any, finish broken rounds, then run up to `rounds` rounds."""
+    watch = Stopwatch()
+    user_agent(run.settings)  # refuse now rather than after generate
+    if seeds:
+        _again_on_conflict(lambda: inject.run(run, seeds, update))
+        control.raise_if_interrupted()
+        compact_if_due(run)
+    broken = run.segments.in_flight(run.store.snapshot().entry.applied)
+    for segment in broken:
+        say(f"crawl     finishing the round {segment.name}, which needs {next_phase(segment)}")
+        finish(run, segment)
+    for number in range(1, rounds + 1):
+        say(f"crawl     round {number} of {rounds}")
+        new = generate.run(run)
+        control.raise_if_interrupted()
+        if new is None:
+            say(f"crawl     stopping early: {_when_next(run)}")
+            break
+        finish(run, new)
+    entry = run.store.snapshot().entry
+    say(f"crawl     done: crawldb version {entry.version}, {len(entry.applied):,} segments applied {watch}")
+    return 0
+
+
+def _when_next(run: Run) -> str:
+    """Why nothing is due."""
+    earliest = None
+    for table in run.store.snapshot().scan(["due_at"]):
+        low = table["due_at"].cast("int64").to_numpy().min()
+        earliest = low if earliest is None else min(earliest, low)
+    if earliest is None:
+        return "the crawldb is empty"
+    due = datetime.fromtimestamp(int(earliest) / 1000, timezone.utc)
+    return f"nothing is due before {due:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`crawl.sh [-s SEEDS] [-r RUNNER] [--top N] [--set KEY=VALUE]… [--conf FILE] CRAWL_DIR ROUNDS`"""
+    arguments = argparse.ArgumentParser(
+        prog="crawl.sh", allow_abbrev=False,
+        description="Crawl: inject seeds, then rounds of generate, fetch, parse and updatedb. "
+        "Run it again after any break-off: it finishes the broken round first.",
+    )  # fmt: skip
+    arguments.add_argument("crawl_dir", metavar="CRAWL_DIR", nargs="?", help="where the crawl is kept")
+    arguments.add_argument(
+        "rounds", metavar="ROUNDS", nargs="?", help="at most so many rounds; fewer if nothing is due"
+    )
+    arguments.add_argument(
+        "-s", "--seeds", metavar="SEEDS", action="append", default=[],
+        help="seeds to inject first: a file or directory of lines URL[<TAB>key=value]…, or - for stdin",
+    )  # fmt: skip
+    arguments.add_argument(
+        "--update", action="store_true", help="known requests take over the seeds' score, interval, …"
+    )
+    arguments.add_argument("--top", metavar="N", type=int, help="at most N requests a round (generate.top)")
+    arguments.add_argument("--demo", action="store_true", help="crawl a small site served from this machine, 3 rounds")
+    add_common(arguments)
+    options = arguments.parse_args(argv)
+    if options.top is not None:
+        options.overrides.append(f"generate.top={options.top}")
+    if options.demo:
+        from jobs.demo.crawl import demo
+
+        return demo(options)
+    if options.crawl_dir is None or options.rounds is None:
+        arguments.error("CRAWL_DIR and ROUNDS are needed; or --demo, to see a crawl of a small site")
+    if not options.rounds.isdecimal():
+        arguments.error(f"ROUNDS = {options.rounds}: expected a whole number, such as 3")
+    rounds = int(options.rounds)
+    return execute("crawl", options, lambda run_: run(run_, options.seeds, rounds, options.update))
+
+
+if __name__ == "__main__":
+    from jobs import cli
+
+    sys.exit(cli.main(["crawl", *sys.argv[1:]]))

@@ -1,0 +1,243 @@
+"""fetch: a segment's requests to content.
+
+map: fetchlist file → robots.txt, politeness, HTTP → content chunks, each committed as it fills; no reduce
+
+A killed task loses at most the chunk that was being filled: whoever fetches the fetchlist file again adopts the
+finished chunks and asks for the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crawldb import schema, shards
+from crawldb.families import find
+from crawldb.schema import FetchOutcome
+from crawldb.segments import Segment
+from crawldb.settings import FetchSettings
+from crawldb.store import now_ms
+from jobs import control
+from jobs.base import CrawlJob, Record
+from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
+from jobs.fetching import FetchRequest, FetchResult
+from jobs.fetching.engines import ENGINES
+
+_CARRIED = [
+    name for name in schema.FETCHLIST.names if name in schema.CONTENT.names and name not in ("etag", "last_modified")
+]
+"""What a content row takes over from its fetchlist row."""
+
+
+class Fetch(CrawlJob):
+    """See the module."""
+
+    def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[None, Record]]:
+        run = Run(self.crawl_dir, self.settings, self.context["control"])
+        segment = run.segments.find(self.context["segment"])
+        fetchlist = segment.read("fetchlist", item["file"])
+        adopted = Adopted(segment, item["task"])
+        waiting = np.flatnonzero(~shards.contains(adopted.fingerprints, shards.key_bytes(fetchlist["fingerprint"])))
+        requests = requests_of(fetchlist.take(pa.array(waiting)), waiting)
+        progress = self.progress(fetchlist.num_rows)
+        progress.update(fetchlist.num_rows - len(waiting))
+        chunks = Chunks(segment, item["task"], adopted.next_number, fetchlist, self.settings.fetch)
+
+        def keep(result: FetchResult) -> None:
+            chunks.add(result)
+            progress.update()
+
+        engine = find(ENGINES, self.settings.fetch.engine, "fetch.engine")
+        with chunks:
+            report = engine(requests, self.settings, keep, control.STOP)
+        yield (
+            None,
+            {
+                "files": [file.to_dict() for file in [*adopted.files, *chunks.files]],
+                "outcomes": dict(adopted.outcomes + chunks.outcomes),
+                "reasons": dict(chunks.reasons),
+                "bytes": {"content": chunks.content_bytes},
+                "left": dict(report.left),
+                "robots": {"fetched": report.robots_fetched},
+                "adopted": {"pages": int(sum(file.rows for file in adopted.files))},
+            },
+        )
+
+
+class Adopted:
+    """The chunks that earlier attempts at a fetch task finished: disjoint ones, in the order of their names."""
+
+    def __init__(self, segment: Segment, task: int) -> None:
+        self.files: list[shards.File] = []
+        self.outcomes: Counter[str] = Counter()
+        self.fingerprints = np.empty((0, 20), np.uint8)
+        self.next_number = 0
+        for name, path in segment.finished_parts("content", f"part-{task:05d}-"):
+            chunk = segment.read("content", name, ["fingerprint", "outcome"])
+            keys = shards.key_bytes(chunk["fingerprint"])
+            self.next_number = max(self.next_number, int(name.split("-")[2]) + 1)
+            if shards.contains(self.fingerprints, keys).any():
+                continue  # two attempts ran at once: the pages that only this one has are fetched again
+            keys = np.concatenate([self.fingerprints, keys])
+            self.fingerprints = keys[shards.sort_order(keys)]
+            self.files.append(shards.File(name, chunk.num_rows, segment.fs.size(path)))
+            codes = schema.codes(chunk["outcome"], schema.OUTCOME_NAMES)
+            numbers = np.bincount(codes, minlength=len(FetchOutcome)).tolist()
+            self.outcomes.update({outcome.name: numbers[outcome] for outcome in FetchOutcome})
+
+
+class Chunks:
+    """Collects results and commits them as content chunks, closed by rows, bytes or age.
+
+    `add` may be called from one thread at a time; a chunk also closes by itself when it gets old. What a chunk holds
+    is lost if the process is killed before the chunk is closed, and nothing else is.
+    """
+
+    def __init__(
+        self, segment: Segment, task: int, first_number: int, fetchlist: pa.Table, settings: FetchSettings
+    ) -> None:
+        self.files: list[shards.File] = []
+        self.outcomes: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.content_bytes = 0
+        self._segment, self._task, self._number, self._fetchlist = segment, task, first_number, fetchlist
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._finished = threading.Event()
+        self._error: BaseException | None = None
+        self._results: list[FetchResult] = []
+        self._bytes = 0
+        self._opened = 0.0
+        self._clock = threading.Thread(target=self._close_when_old, name="chunk-clock", daemon=True)
+
+    def add(self, result: FetchResult) -> None:
+        """Keep a result. An error in writing an earlier chunk is raised here."""
+        with self._lock:
+            if self._error:
+                raise self._error
+            if not self._results:
+                self._opened = time.monotonic()
+            self._results.append(result)
+            self._bytes += len(result.content or b"") + 2000
+            if len(self._results) >= self._settings.chunk_rows or self._bytes >= self._settings.chunk_bytes:
+                self._close()
+
+    def _close_when_old(self) -> None:
+        while not self._finished.wait(min(1.0, self._settings.chunk_seconds / 4)):
+            with self._lock:
+                if self._results and time.monotonic() - self._opened >= self._settings.chunk_seconds:
+                    try:
+                        self._close()
+                    except BaseException as error:  # raised again in the thread that adds
+                        self._error = error
+                        return
+
+    def _close(self) -> None:
+        """Commit what there is as a chunk; the caller holds the lock."""
+        results, self._results, self._bytes = self._results, [], 0
+        if not results:
+            return
+        for result in results:
+            self.outcomes[result.outcome.name] += 1
+            self.content_bytes += len(result.content or b"")
+            if result.reason:
+                self.reasons[result.reason] += 1
+        path = self._segment.part_path("content", self._task, self._number)
+        with shards.Writer(self._segment.fs, path, schema.CONTENT, row_group=len(results)) as writer:
+            writer.write(table_of(results, self._fetchlist))
+        self.files.append(writer.file)
+        self._number += 1
+
+    def __enter__(self) -> Chunks:
+        self._clock.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._finished.set()
+        self._clock.join()
+        with self._lock:
+            self._close()
+
+
+def requests_of(fetchlist: pa.Table, rows: np.ndarray[Any, Any]) -> list[FetchRequest]:
+    """The requests of a fetchlist's rows; `rows` are their places in the whole fetchlist."""
+    plain = fetchlist.select(["fingerprint", "url", "method", "headers", "body", "host", "etag", "last_modified"])
+    columns = [plain[name].to_pylist() for name in plain.column_names]
+    columns[3] = [dict(headers) if headers else None for headers in columns[3]]
+    return [FetchRequest(*values) for values in zip(*columns, rows.tolist(), strict=True)]
+
+
+def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
+    """Results as rows of schema.CONTENT, with what their fetchlist rows carry."""
+    rows = fetchlist.select(_CARRIED).take(pa.array([result.request.row for result in results]))
+    headers = [header for result in results for header in result.response_headers]
+    bounds = np.cumsum([0, *(len(result.response_headers) for result in results)])
+    columns: dict[str, Any] = {name: rows[name] for name in _CARRIED}
+    columns |= {
+        "outcome": schema.from_codes(np.array([result.outcome for result in results], np.int8), schema.OUTCOME_NAMES),
+        "response_headers": pa.ListArray.from_arrays(
+            pa.array(bounds, pa.int32()),
+            pa.StructArray.from_arrays(
+                [
+                    pa.array([name for name, _ in headers], pa.string()),
+                    pa.array([value for _, value in headers], pa.string()),
+                ],
+                ["name", "value"],
+            ),
+        ),
+    }
+    for name in schema.CONTENT.names:
+        if name not in columns:
+            field = schema.CONTENT.field(name)
+            values = [getattr(result, name) for result in results]
+            dictionary = pa.types.is_dictionary(field.type)
+            column = pa.array(
+                values, pa.string() if dictionary else pa.int64() if field.type == schema.TIME else field.type
+            )
+            columns[name] = column.dictionary_encode() if dictionary else column.cast(field.type)
+    return pa.table({name: columns[name] for name in schema.CONTENT.names}, schema.CONTENT)
+
+
+def run(run: Run, segment: Segment) -> int:
+    """Fetch a segment. If it is fetched already, nothing happens."""
+    watch = Stopwatch()
+    if segment.is_complete("content"):
+        say(f"fetch     {segment.name}: already fetched, nothing to do")
+        return 0
+    items = [{"task": int(file.name.split("-")[1]), "file": file.name} for file in segment.files("fetchlist")]
+    records = run.job(Fetch, items, {"segment": segment.name}, "fetch", "pages")
+    files = [shards.File.from_dict(file) for record in records for file in record["files"]]
+    totals = {key: dict(add_up(records, key)) for key in ("outcomes", "reasons", "bytes", "left", "robots", "adopted")}
+    segment.commit("content", files, now_ms(), totals)
+    left = f", left for later: {counts(totals['left'])}" if any(totals["left"].values()) else ""
+    again = f", {totals['adopted']['pages']:,} from before" if totals["adopted"]["pages"] else ""
+    why = f" [{counts(totals['reasons'])}]" if totals["reasons"] else ""
+    requests = sum(file.rows for file in segment.files("fetchlist"))
+    say(
+        f"fetch     {segment.name}: {sum(totals['outcomes'].values()):,} of {requests:,} requests{again}: "
+        f"{counts(totals['outcomes'])}{why}; {totals['bytes']['content'] / 1e6:,.1f} MB{left} {watch}"
+    )
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`cobnut fetch CRAWL_DIR [SEGMENT]`"""
+    from jobs.crawl import oldest_in
+
+    arguments = parser("fetch", "Fetch a segment. Run again after a break-off, it goes on with what is missing.")
+    arguments.add_argument("segment", nargs="?", help="its name; default: the oldest that is not fetched")
+    options = arguments.parse_args(argv)
+    return execute("fetch", options, lambda run_: run(run_, oldest_in(run_, "fetch", options.segment)))
+
+
+if __name__ == "__main__":
+    from jobs import cli
+
+    sys.exit(cli.main(["fetch", *sys.argv[1:]]))

@@ -1,0 +1,158 @@
+"""generate: the requests of the next round, as a new segment.
+
+map: crawldb shard → due requests, not in a segment still in flight, best first, cut locally → one batch
+reduce: all batches → exact top N under the per-host cap → one fetchlist file per fetch task, hosts whole
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crawldb import orders, schema, selection, shards
+from crawldb.errors import ConflictError, Interrupted
+from crawldb.segments import Segment
+from crawldb.store import now_ms
+from jobs import control
+from jobs.base import CrawlJob, Record
+from jobs.command import Run, Stopwatch, execute, parser, say
+
+_CARRIED = tuple(dict.fromkeys((*schema.FETCHLIST.names, *orders.COLUMNS)))
+
+
+class Generate(CrawlJob):
+    """See the module."""
+
+    def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[str, pa.Table]]:
+        run = Run(self.crawl_dir, self.settings, self.context["control"])
+        snapshot = run.store.snapshot(self.context["version"])
+        in_flight = [run.segments.find(name).fingerprints() for name in self.context["in_flight"]]
+        chosen = selection.Selection(self.settings)
+        ready = 0
+        columns = tuple(dict.fromkeys((*_CARRIED, "due_at")))
+        for table in snapshot.scan(columns, item["shard"]):
+            if control.STOP.is_set():
+                raise Interrupted(15)
+            eligible = selection.due(table, self.settings, self.context["now"])
+            if eligible.any() and in_flight:
+                keys = shards.key_bytes(table["fingerprint"])
+                for taken in in_flight:
+                    eligible &= ~shards.contains(taken, keys)
+            ready += int(np.count_nonzero(eligible))
+            if not eligible.any():
+                continue
+            eligible &= chosen.may_enter(table)
+            chosen.add(table.take(pa.array(np.flatnonzero(eligible))).select(_CARRIED))
+        best = chosen.result()
+        yield "due", pa.table({"due": [ready]})
+        if best is not None:
+            yield "requests", best
+
+    def reducer(self, key: str, batches: Iterable[pa.Table]) -> Iterator[tuple[None, Record]]:
+        if key == "due":
+            yield None, {"due": sum(batch["due"][0].as_py() for batch in batches)}
+            return
+        chosen = selection.Selection(self.settings)
+        for batch in batches:
+            chosen.add(batch)
+        best = chosen.result()
+        if best is None:
+            return
+        run = Run(self.crawl_dir, self.settings, self.context["control"])
+        segment = Segment(run.segments.fs, self.context["segment"])
+        hosts, names = selection.host_groups(best["host"], self.settings.generate.count_mode)
+        task_of = selection.assign_tasks(hosts, len(names), self.context["tasks"])
+        files = []
+        for task in range(self.context["tasks"]):
+            mine = np.flatnonzero(task_of == task)
+            if len(mine):
+                path = segment.part_path("fetchlist", task)
+                with shards.Writer(run.store.fs, path, schema.FETCHLIST) as writer:
+                    writer.write(best.take(pa.array(mine)).select(schema.FETCHLIST.names))
+                files.append(writer.file.to_dict())
+        queues = np.bincount(hosts, minlength=len(names))
+        longest = int(np.argmax(queues))
+        yield None, {
+            "files": files, "rows": best.num_rows, "hosts": len(names),
+            "longest": {"host": names[longest], "requests": int(queues[longest])},
+        }  # fmt: skip
+
+
+def run(run: Run) -> Segment | None:
+    """Make the next segment; None if nothing is due. ConflictError never: it starts over when another came first."""
+    watch = Stopwatch()
+    while True:
+        snapshot = run.store.snapshot()
+        # In this order: a segment that is applied or committed after the snapshot counts as in flight, or is noticed.
+        number = run.segments.last_number() + 1
+        in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
+        now = now_ms()
+        segment = run.segments.begin(now, number)
+        context = {
+            "version": snapshot.version, "now": now, "in_flight": in_flight, "segment": segment.path,
+            "tasks": run.settings.generate.tasks or run.processes(),
+        }  # fmt: skip
+        try:
+            records = run.job(
+                Generate, [{"shard": shard} for shard in range(snapshot.shards)], context, "generate", "shards"
+            )
+            plan = next((record for record in records if "files" in record), None)
+            ready = sum(record.get("due", 0) for record in records)
+            if plan is None:
+                run.segments.fs.remove(segment.path)
+                waiting = f"; {len(in_flight)} segments in flight" if in_flight else ""
+                say(f"generate  nothing is due{waiting} {watch}")
+                return None
+            files = [shards.File.from_dict(file) for file in plan["files"]]
+            segment.commit("fetchlist", files, now, {"due": ready, "longest": plan["longest"], "hosts": plan["hosts"]})
+            run.segments.commit(segment, number, now, in_flight)
+        except ConflictError:
+            run.segments.fs.remove(segment.path)
+            continue
+        except BaseException:
+            run.segments.fs.remove(segment.path)
+            raise
+        run.segments.remove_garbage()
+        _tell_plan(run, segment, plan, ready, watch)
+        return segment
+
+
+def _tell_plan(run: Run, segment: Segment, plan: dict[str, Any], ready: int, watch: Stopwatch) -> None:
+    longest, delay = plan["longest"], run.settings.fetch.delay
+    takes = longest["requests"] * delay
+    say(
+        f"generate  {segment.name}: {plan['rows']:,} of {ready:,} due requests, {plan['hosts']:,} hosts, "
+        f"{len(plan['files'])} fetch tasks; longest queue {longest['host']}: {longest['requests']:,} × {delay:g} s "
+        f"= {_duration(takes)} {watch}"
+    )
+    if takes > run.settings.generate.slow_host:
+        say(
+            f"generate  warning: {longest['host']} alone will take {_duration(takes)}; "
+            "generate.max_per_host caps a host, fetch.time_limit the phase"
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`cobnut generate CRAWL_DIR`"""
+    arguments = parser("generate", "Choose the requests of the next round: a new segment.")
+    arguments.add_argument("--top", type=int, metavar="N", help="at most N requests (generate.top)")
+    options = arguments.parse_args(argv)
+    if options.top is not None:
+        options.overrides.append(f"generate.top={options.top}")
+    return execute("generate", options, lambda run_: (run(run_), 0)[1])
+
+
+if __name__ == "__main__":
+    from jobs import cli
+
+    sys.exit(cli.main(["generate", *sys.argv[1:]]))

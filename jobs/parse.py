@@ -1,0 +1,157 @@
+"""parse: a segment's content to text, links and signatures.
+
+map: content chunk → parsed chunk, rows in the same order; no reduce
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crawldb import schema, shards
+from crawldb.errors import Interrupted
+from crawldb.segments import Segment
+from crawldb.store import now_ms
+from jobs import control
+from jobs.base import CrawlJob, Record
+from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
+from jobs.parsing import Document, Outlink, Page, PageParser
+
+_NEEDED = [
+    "fingerprint", "url", "host", "depth", "outcome", "redirect_to", "response_headers", "content", "truncated",
+]  # fmt: skip
+_DOCUMENT = (
+    "parse_status", "parse_detail", "content_type", "charset", "title", "text", "language", "canonical_url", "noindex",
+    "nofollow", "signature",
+)  # fmt: skip
+
+
+class Parse(CrawlJob):
+    """See the module."""
+
+    def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[None, Record]]:
+        run = Run(self.crawl_dir, self.settings, self.context["control"])
+        segment = run.segments.find(self.context["segment"])
+        task, number = (int(part) for part in item["file"].split("-")[1:3])
+        for name, path in segment.finished_parts("parsed", f"part-{task:05d}-{number:04d}-"):
+            done = segment.read("parsed", name, ["parse_status"])
+            if done.num_rows == item["rows"]:
+                yield None, _record(shards.File(name, done.num_rows, segment.fs.size(path)), done, Counter())
+                return
+        content = segment.read("content", item["file"], _NEEDED)
+        parsed, refused = parse_chunk(content, PageParser(self.settings))
+        path = segment.part_path("parsed", task, number)
+        with shards.Writer(segment.fs, path, schema.PARSED, row_group=max(parsed.num_rows, 1)) as writer:
+            writer.write(parsed)
+        self.progress(1).update(1)
+        yield None, _record(writer.file, parsed, refused)
+
+
+def _record(file: shards.File, parsed: pa.Table, refused: Counter[str]) -> Record:
+    statuses = parsed["parse_status"].value_counts().to_pylist()
+    links = parsed["outlinks"].combine_chunks().flatten() if "outlinks" in parsed.column_names else []
+    return {
+        "file": file.to_dict(),
+        "parsed": {status["values"]: status["counts"] for status in statuses if status["values"]},
+        "refused": dict(refused),
+        "links": {"kept": len(links)},
+    }
+
+
+def parse_chunk(content: pa.Table, page_parser: PageParser) -> tuple[pa.Table, Counter[str]]:
+    """Rows of schema.PARSED for rows of schema.CONTENT, and how many links were refused, by reason."""
+    refused: Counter[str] = Counter()
+    documents: list[Document | None] = []
+    outlinks: list[list[Outlink]] = []
+    refusals: list[int | None] = []
+    rows = zip(*(content[name].to_pylist() for name in _NEEDED if name != "response_headers"), strict=True)
+    for row, headers in zip(rows, _header_lists(content["response_headers"]), strict=True):
+        if control.STOP.is_set():
+            raise Interrupted(15)
+        _, url, host, depth, outcome, redirect_to, body, truncated = row
+        document: Document | None = None
+        links: list[Outlink] = []
+        why: Counter[str] = Counter()
+        if outcome == "success" and body is not None:
+            content_type = next((value for name, value in headers if name.lower() == "content-type"), None)
+            document = page_parser.parse(Page(url, host, depth, body, content_type, headers, truncated is not None))
+            links, why = document.outlinks, document.refused
+        elif redirect_to is not None:
+            links, why = page_parser.redirect(url, host, depth, redirect_to)
+        documents.append(document)
+        outlinks.append(links)
+        refusals.append(why.total() or None)
+        refused.update(why)
+    columns: dict[str, Any] = {
+        "fingerprint": content["fingerprint"],
+        "refused": pa.array(refusals, pa.int32()),
+        "outlinks": _outlink_column(outlinks),
+    }
+    for name in _DOCUMENT:
+        field = schema.PARSED.field(name)
+        values = [None if document is None else getattr(document, name) for document in documents]
+        if pa.types.is_dictionary(field.type):
+            columns[name] = pa.array(values, pa.string()).dictionary_encode()
+        else:
+            columns[name] = pa.array(values, field.type)
+    return pa.table({name: columns[name] for name in schema.PARSED.names}, schema.PARSED), refused
+
+
+def _header_lists(column: pa.ChunkedArray) -> Iterator[list[tuple[str, str]]]:
+    """Each answer's header fields, taken from the flat columns rather than from a Python object each."""
+    for chunk in column.chunks:
+        bounds = chunk.offsets.to_pylist()
+        first = bounds[0]
+        fields = chunk.flatten()
+        pairs = list(zip(fields.field("name").to_pylist(), fields.field("value").to_pylist(), strict=True))
+        for start, end in itertools.pairwise(bounds):
+            yield pairs[start - first : end - first]
+
+
+def _outlink_column(outlinks: list[list[Outlink]]) -> pa.ListArray:
+    links = [link for page in outlinks for link in page]
+    bounds = pa.array(np.cumsum([0, *(len(page) for page in outlinks)]), pa.int32())
+    columns = list(zip(*links, strict=True)) if links else [()] * len(schema.OUTLINK)
+    arrays = [pa.array(column, schema.OUTLINK.field(place).type) for place, column in enumerate(columns)]
+    return pa.ListArray.from_arrays(bounds, pa.StructArray.from_arrays(arrays, fields=list(schema.OUTLINK)))
+
+
+def run(run: Run, segment: Segment) -> int:
+    """Parse a fetched segment. If it is parsed already, nothing happens."""
+    watch = Stopwatch()
+    if segment.is_complete("parsed"):
+        say(f"parse     {segment.name}: already parsed, nothing to do")
+        return 0
+    items = [{"file": file.name, "rows": file.rows} for file in segment.files("content")]
+    records = run.job(Parse, items, {"segment": segment.name}, "parse", "chunks") if items else []
+    files = [shards.File.from_dict(record["file"]) for record in records]
+    totals = {key: dict(add_up(records, key)) for key in ("parsed", "links", "refused")}
+    segment.commit("parsed", files, now_ms(), totals)
+    refused = f", refused: {counts(totals['refused'])}" if totals["refused"] else ""
+    say(
+        f"parse     {segment.name}: {sum(file.rows for file in files):,} answers ({counts(totals['parsed'])}), "
+        f"{totals['links'].get('kept', 0):,} links{refused} {watch}"
+    )
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`cobnut parse CRAWL_DIR [SEGMENT]`"""
+    from jobs.crawl import oldest_in
+
+    arguments = parser("parse", "Parse a fetched segment: text, links, signatures.")
+    arguments.add_argument("segment", nargs="?", help="its name; default: the oldest that is fetched and not parsed")
+    options = arguments.parse_args(argv)
+    return execute("parse", options, lambda run_: run(run_, oldest_in(run_, "parse", options.segment)))
+
+
+if __name__ == "__main__":
+    from jobs import cli
+
+    sys.exit(cli.main(["parse", *sys.argv[1:]]))
