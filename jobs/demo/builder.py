@@ -89,6 +89,7 @@ class HostBuilder:
                   for number, words in enumerate(paragraphs)]  # fmt: skip
         for number, link in enumerate(links):
             blocks[number % len(blocks)].links.append(link)
+        links = [link for block in blocks for link in block.links]  # in the order of the page
         shown = [] if bare else [self.link(where, name) for where, name in self.navigation]
         footer = [] if bare else [self.link(where, name) for where, name in self.footer]
         outline = Outline(title, self.name, language, shown, blocks, footer, [*head, *_head(fields)], extra)
