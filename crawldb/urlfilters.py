@@ -1,0 +1,271 @@
+"""Which URLs may enter the crawldb: a family of filters, and the chain that the settings make of them.
+
+Owns the rule files (`regex-urlfilter.txt` in Nutch's format and the plain lists) and the limits on scope, depth and
+length. Sees canonical URLs only; does not fetch, count or log: a refusal is a word that the caller counts.
+
+To add a filter: a function from Settings to a UrlFilter, and a line in URL_FILTERS.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crawldb.errors import UsageError
+from crawldb.families import find
+from crawldb.settings import Settings, conf_directory
+from crawldb.urls import canonicalize, host_of, registrable_domain
+
+
+class Link(NamedTuple):
+    """What a filter is asked about."""
+
+    url: str
+    """Canonical."""
+    host: str
+    """Of `url`."""
+    source_host: str | None
+    """Of the page that links here; None: it is a seed."""
+    depth: int
+    """Links from the nearest seed."""
+
+
+UrlFilter = Callable[[Link], "str | None"]
+"""None if the link may enter, else why not, in one word: the filter's name, for regex with the rule's line."""
+
+
+def keep(link: Link) -> str | None:
+    """Refuses nothing; `build` leaves it out of the chain."""
+    return None
+
+
+def length(settings: Settings) -> UrlFilter:
+    """No URL longer than filter.max_url_length."""
+    longest = settings.filter.max_url_length
+    return lambda link: "length" if len(link.url) > longest else None
+
+
+def scope(settings: Settings) -> UrlFilter:
+    """Links stay on their page's host or registrable domain (filter.scope). Seeds may be anywhere."""
+    wanted = settings.filter.scope
+
+    def same_host(link: Link) -> str | None:
+        return None if link.source_host is None or link.host == link.source_host else "scope"
+
+    def same_domain(link: Link) -> str | None:
+        if link.source_host is None or link.host == link.source_host:
+            return None
+        return None if registrable_domain(link.host) == registrable_domain(link.source_host) else "scope"
+
+    return {"host": same_host, "domain": same_domain}.get(wanted, keep)
+
+
+def depth(settings: Settings) -> UrlFilter:
+    """No link further than filter.max_depth from a seed; 0: any."""
+    deepest = settings.filter.max_depth
+    if not deepest:
+        return keep
+    return lambda link: "depth" if link.depth > deepest and link.source_host is not None else None
+
+
+def domain(settings: Settings) -> UrlFilter:
+    """Only hosts whose own name, registrable domain or public suffix stands in filter.domain_file."""
+    names = frozenset(_host_name(place, text) for place, text in _entries("domain_file", settings))
+
+    @functools.lru_cache(1 << 16)
+    def reason(host: str) -> str | None:
+        host = host.rstrip(".")
+        name = registrable_domain(host)
+        while host not in names and name not in names:
+            name = name.partition(".")[2]  # what is left is its public suffix, then that one's own parents
+            if not name:
+                return "domain"
+        return None
+
+    return lambda link: reason(link.host)
+
+
+def _host_name(place: str, text: str) -> str:
+    url = None if text[0] != "[" and re.search(r"[/:?#@\\]", text) else canonicalize(f"http://{text.lstrip('.')}/")
+    if url is None:
+        raise UsageError(f"{place}: {text}: expected a host, a domain or a suffix, such as example.com")
+    return host_of(url).rstrip(".")
+
+
+def suffix(settings: Settings) -> UrlFilter:
+    """No URL whose path ends in a line of filter.suffix_file, in upper or lower case."""
+    suffixes: dict[int, set[str]] = {}
+    for place, text in _entries("suffix_file", settings):
+        if text[0] in "+-":
+            raise UsageError(f"{place}: {text}: expected a suffix such as .jpg; all in the file are dropped")
+        suffixes.setdefault(-len(text), set()).add(text.lower())
+    by_length = list(suffixes.items())
+
+    def ends_badly(link: Link) -> str | None:
+        path = link.url.partition("?")[0].lower()
+        for start, endings in by_length:
+            if path[start:] in endings:
+                return "suffix"
+        return None
+
+    return ends_badly
+
+
+def prefix(settings: Settings) -> UrlFilter:
+    """Only URLs that begin with a line of filter.prefix_file."""
+    prefixes: dict[int, set[str]] = {}
+    for place, text in _entries("prefix_file", settings):
+        if not text.startswith(("http://", "https://")):
+            raise UsageError(f"{place}: {text}: expected the beginning of a URL, such as https://example.com/docs/")
+        prefixes.setdefault(len(text), set()).add(text)
+    by_length = list(prefixes.items())
+
+    def begins_badly(link: Link) -> str | None:
+        for end, beginnings in by_length:
+            if link.url[:end] in beginnings:
+                return None
+        return "prefix"
+
+    return begins_badly
+
+
+class Rule(NamedTuple):
+    """One line of a regex-urlfilter.txt."""
+
+    matches: Callable[[str], Any]
+    """Truthy if the rule decides about the URL: `find()` of Java's, `search` of Python's."""
+    reason: str | None
+    """`regex:LINE`, or None: the rule keeps."""
+    host: str | None
+    """The host or registrable domain that the rule is for (`>` sections); None: any."""
+
+
+def regex(settings: Settings) -> UrlFilter:
+    """The first rule of filter.regex_file that matches decides; a URL that none matches is dropped (`regex:none`)."""
+    rules = read_rules(*_open("regex_file", settings))
+    plain = [(matches, reason) for matches, reason, host in rules if host is None]
+
+    def first_match(link: Link) -> str | None:
+        url = link.url
+        for matches, reason in plain:
+            if matches(url):
+                return reason
+        return "regex:none"
+
+    def first_match_for_host(link: Link) -> str | None:
+        for matches, reason, host in rules:
+            if host is not None and host != link.host and host != registrable_domain(link.host):
+                continue
+            if matches(link.url):
+                return reason
+        return "regex:none"
+
+    return first_match if len(plain) == len(rules) else first_match_for_host
+
+
+def read_rules(file: str, lines: list[str]) -> list[Rule]:
+    """The rules of a file in the format of Nutch's regex-urlfilter.txt; `file` is for messages.
+
+    `+REGEX` keeps, `-REGEX` drops, `#` begins a comment; `>HOST` makes the rules after it count for one host or
+    registrable domain only, until the next `<`. Raises UsageError with file and line.
+    """
+    rules = []
+    host = None
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip()  # a URL has no blanks, so a rule that ends in some could never match
+        if not text or text.lstrip()[0] == "#":
+            continue
+        if text[0] == ">":
+            host = _host_name(f"{file}:{number}", text[1:].strip() or "/")
+        elif text[0] == "<":
+            host = None
+        elif text[0] in "+-":
+            matches = _compile(text[1:], f"{file}:{number}")
+            rules.append(Rule(matches, f"regex:{number}" if text[0] == "-" else None, host))
+        else:
+            raise UsageError(f"{file}:{number}: {text}: a rule begins in the first column, with + or -")
+    return rules
+
+
+_ESCAPE = re.compile(r"\\.")
+_CHARACTER_CLASS = re.compile(r"\[\^?\]?([^\]]*)\]")
+_ANYTHING_FIRST = re.compile(r"\^?\.\*(?![*+?{])")
+_HINTS = {
+    r"\p": r" (Java's \p{…}: write the characters, such as [a-z])",
+    r"\P": r" (Java's \P{…}: write the characters, such as [^a-z])",
+    r"\Q": r" (Java's \Q…\E: escape each character)",
+    "?<": " (a named group is (?P<name>…))",
+}
+
+
+def _compile(pattern: str, place: str) -> Callable[[str], Any]:
+    """What tells if `pattern` is found in a URL. UsageError for what Python cannot read or reads otherwise than Java."""
+    for body in _CHARACTER_CLASS.findall(_ESCAPE.sub("_", pattern)):
+        if "[" in body or "&&" in body:
+            raise UsageError(
+                f"{place}: {pattern}: a set within a set is Java's; write \\[ or \\& for the character, or one plain set"
+            )
+    # Searching for `.*x` finds what searching for `x` finds, up to a thousand times slower: Nutch's own rule against
+    # loops, `.*(/.+?)/.*?\1/.*?\1/`, needs minutes for one URL of 1,500 characters.
+    searched = _ANYTHING_FIRST.sub("", pattern, count=1) if _ANYTHING_FIRST.match(pattern) else pattern
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python only warns of may mean something else in the next version
+            found = re.compile(searched).search
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        hint = next((hint for sign, hint in _HINTS.items() if sign in str(error)), "")
+        raise UsageError(f"{place}: {pattern}: {error}{hint}") from None
+    return bool if searched in ("", ".", "^") else found  # the usual last rule, for free
+
+
+def _entries(key: str, settings: Settings) -> Iterator[tuple[str, str]]:
+    """`file:line` and text of each line of the list file that `filter.KEY` names, without comments and blank lines."""
+    file, lines = _open(key, settings)
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text and text[0] != "#":
+            yield f"{file}:{number}", text
+
+
+def _open(key: str, settings: Settings) -> tuple[str, list[str]]:
+    """Name and lines of the file that `filter.KEY` names; a relative name is looked up in the conf directory."""
+    name: str = getattr(settings.filter, key)
+    if not name:
+        raise UsageError(f"filter.{key} is empty: filter.use names the filter that reads it")
+    file = conf_directory() / name  # an absolute name stays itself
+    try:
+        return str(file), Path(file).read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"filter.{key} = {name}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"filter.{key} = {name}: {error}") from None
+
+
+URL_FILTERS: dict[str, Callable[[Settings], UrlFilter]] = {
+    "length": length,
+    "regex": regex,
+    "domain": domain,
+    "suffix": suffix,
+    "prefix": prefix,
+    "scope": scope,
+    "depth": depth,
+}
+
+
+def build(settings: Settings) -> UrlFilter:
+    """The filters of filter.use as one: the first refusal is the reason. UsageError for what the user must mend."""
+    chain = [find(URL_FILTERS, name, "filter.use")(settings) for name in settings.filter.use]
+    filters = tuple(member for member in chain if member is not keep)
+
+    def first_refusal(link: Link) -> str | None:
+        for member in filters:
+            reason = member(link)
+            if reason is not None:
+                return reason
+        return None
+
+    return filters[0] if len(filters) == 1 else first_refusal
