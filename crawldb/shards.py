@@ -117,7 +117,18 @@ def _has_ties(sorted_prefixes: NDArray[np.uint64]) -> bool:
 # -- files ---------------------------------------------------------------------------------------------------
 
 _DICTIONARIES = frozenset({"interval", "retries", "depth", "priority", "http_status", "score"})
+_LONG = frozenset({"url", "text", "title", "content", "outlinks", "response_headers"})
 _DELTA_LENGTHS = frozenset({"url", "redirect_to", "text", "title"})
+
+
+def _often_null(schema: pa.Schema) -> list[str]:
+    """The leaf columns whose null counts are worth knowing: see `Reader._read`. No statistics of long texts."""
+    leaves = []
+    for field in schema:
+        if field.nullable and field.name not in _LONG:
+            nested = {"headers": ["key_value.key", "key_value.value"], "metadata": ["key_value.key", "key_value.value"]}
+            leaves += [f"{field.name}.{leaf}" for leaf in nested.get(field.name, [])] or [field.name]
+    return leaves
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,7 @@ class Writer:
                 field.name for field in schema if pa.types.is_dictionary(field.type) or field.name in _DICTIONARIES
             ],
             column_encoding={field.name: "DELTA_LENGTH_BYTE_ARRAY" for field in schema if field.name in _DELTA_LENGTHS},
-            write_statistics=["fingerprint"],
+            write_statistics=["fingerprint", *_often_null(schema)],
         )
 
     def write(self, table: pa.Table) -> None:
@@ -276,10 +287,35 @@ class Reader:
         self._source.close()
 
     def _read(self, group: int, columns: Sequence[str] | None) -> pa.Table:
+        """One row group. Columns that its statistics call all null, and most are, are made rather than decoded."""
+        metadata = self._parquet.metadata.row_group(group)
+        empty = self._all_null(metadata)
+        names = self._parquet.schema_arrow.names if columns is None else columns
         try:
-            return self._parquet.read_row_group(group, columns=columns, use_threads=False)
+            filled = [name for name in names if name not in empty]
+            table = self._parquet.read_row_group(group, columns=filled, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptionError(f"{self._path}: row group {group} cannot be read: {error}") from None
+        if len(filled) == len(names):
+            return table
+        schema = self._parquet.schema_arrow
+        wanted = dict.fromkeys(name.partition(".")[0] for name in names)
+        fields = [schema.field(name) if name in empty else table.schema.field(name) for name in wanted]
+        return pa.table(
+            [pa.nulls(metadata.num_rows, field.type) if field.name in empty else table[field.name] for field in fields],
+            pa.schema(fields),
+        )
+
+    def _all_null(self, metadata: Any) -> set[str]:
+        """The top-level columns of a row group that hold nothing but nulls."""
+        empty: dict[str, bool] = {}
+        for place in range(metadata.num_columns):
+            column = metadata.column(place)
+            statistics = column.statistics
+            null = statistics is not None and statistics.has_null_count and statistics.null_count == metadata.num_rows
+            name = column.path_in_schema.partition(".")[0]
+            empty[name] = empty.get(name, True) and null
+        return {name for name, null in empty.items() if null}
 
 
 class Cursor:

@@ -31,7 +31,7 @@ from mrjob.step import StepFailedException
 
 from crawldb.errors import CobnutError
 from crawldb.settings import Settings
-from jobs import control, task
+from jobs import control
 from jobs.protocol import ArrowProtocol
 
 Record = dict[str, Any]
@@ -53,7 +53,7 @@ class CrawlJob(MRJob):  # type: ignore[misc]
     @classmethod
     def mr_job_script(cls) -> str:
         """The file that task processes run: see `jobs.task`."""
-        return str(task.__file__)
+        return str(Path(__file__).with_name("task.py"))
 
     def _runner_class(self) -> type[Any]:
         return {"inline": InlineRunner, "local": LocalRunner}[self.options.runner]

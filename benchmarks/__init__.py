@@ -1,0 +1,1 @@
+"""Measurements that anyone can rerun: `make bench`. Figures and what they mean are in benchmarks/README.md."""
