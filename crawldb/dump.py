@@ -1,0 +1,302 @@
+"""`dump.py`, `cobnut dump`: looks into the crawldb. Rows, one row, or statistics.
+
+Owns the command: its arguments, which rows are meant, and where the output goes. How rows are written is `formats`'s
+business, the condition language `where`'s, counting `statistics`'s, the story of one row `explain`'s.
+
+Data goes to stdout (or to -o FILE, which appears whole or not at all), everything else to stderr. A reader that stops
+reading (`| head`) ends the dump without an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from crawldb import formats, schema, where
+from crawldb.errors import CobnutError, UsageError
+from crawldb.store import Snapshot, Store, now_ms
+
+TABLE_COLUMNS = ("url", "status", "http_status", "reason", "depth", "score", "fetched_at", "due_at")
+"""What `--format table` shows unless --columns says otherwise."""
+
+_TOP_SLACK = 1 << 16
+"""Rows that may wait beyond the N best before the rest is thrown away."""
+
+
+def main(argv: Sequence[str] | None = None, now: int | None = None) -> int:
+    """Run the command; returns its exit code. `now` (UTC ms) is for tests; SystemExit(2) for wrong arguments."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments, now_ms() if now is None else now)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+    except CobnutError as error:
+        print(f"dump: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"dump: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        _abandon_stdout()
+        return 1
+    except KeyboardInterrupt:
+        _abandon_stdout()
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dump", description="Look into a crawldb: its rows (by default all, as jsonl, in fingerprint order), "
+        "one row with --url, or --stats.", epilog="Exit codes: 0 done, 1 failed or --url not found, 2 wrong usage.",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("crawl_dir", metavar="CRAWL_DIR", help="the crawl")
+    add("--stats", action="store_true", help="counts by status, reason, host and so on; as text or as one JSON object "
+        "(--format jsonl); of the rows that --host, --status and --where leave")  # fmt: skip
+    add("--url", metavar="URL", help="one row, by any spelling of its URL, and why it is what it is")
+    add("--host", metavar="H", help="rows of this host")
+    add("--status", metavar="S", help=f"rows with this status, or these (a,b): {', '.join(_statuses())}")
+    add("--top", metavar="N", type=_positive, help="the N rows with the highest scores, highest first")
+    add("--where", metavar="EXPR", help="rows for which this is true, for example: \"status = 'gone' AND reason LIKE "
+        "'http_%%' AND due_at < now() + 7 days\"; also IN, BETWEEN, NOT, OR, IS NULL, REGEXP, length(), lower(), "
+        "metadata['key']")  # fmt: skip
+    add("--columns", metavar="a,b", help="these columns, in this order")
+    add("--format", choices=tuple(formats.FORMATS), help="default: jsonl; table with --url and --stats")
+    add("--as-of", metavar="N", type=int, help="the crawldb as of version N of its log")
+    add("-o", dest="output", metavar="FILE", help="write to FILE instead of stdout")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+_positive.__name__ = "whole number"  # what argparse calls it in its message
+
+
+def _run(arguments: argparse.Namespace, now: int) -> None:
+    _check(arguments)
+    condition = _condition(arguments, now)
+    columns = _chosen_columns(arguments)
+    snapshot = Store(arguments.crawl_dir).snapshot(arguments.as_of)
+    if arguments.stats:
+        _write_statistics(snapshot, condition, arguments, now)
+    elif arguments.url is not None:
+        _write_request(snapshot, columns, arguments, now)
+    else:
+        _write_rows(snapshot, condition, columns, arguments)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Options that do not go together."""
+    alone = {"--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns")}
+    given = {name for name in ("--stats", "--url", "--host", "--status", "--top", "--where", "--columns")
+             if getattr(arguments, name[2:]) not in (None, False)}  # fmt: skip
+    for option, excluded in alone.items():
+        for other in excluded:
+            if option in given and other in given:
+                raise UsageError(f"{option} and {other} do not go together")
+    if arguments.stats and arguments.format in ("csv", "parquet"):
+        raise UsageError(f"--stats is printed as table or jsonl, not as {arguments.format}")
+    if arguments.format == "parquet" and _is_stdout(arguments.output) and sys.stdout.isatty():
+        raise UsageError("parquet is not for terminals; give -o FILE")
+
+
+# -- which rows --------------------------------------------------------------------------------------------------
+
+
+def _condition(arguments: argparse.Namespace, now: int) -> where.Condition | None:
+    conditions = []
+    if arguments.host is not None:
+        conditions.append(where.one_of("host", [_host(arguments.host)]))
+    if arguments.status is not None:
+        names = [name.strip() for name in arguments.status.split(",")]
+        for name in names:
+            if name not in schema.Status.__members__:
+                raise UsageError(f"--status {name}: no such status{where.nearest(name, _statuses())}")
+        conditions.append(where.one_of("status", names))
+    if arguments.where is not None:
+        conditions.append(where.parse(arguments.where, now))
+    return where.all_of(conditions) if conditions else None
+
+
+def _host(text: str) -> str:
+    """A host as the crawldb writes it, also of `Example.COM` or of a URL."""
+    from crawldb import urls  # costs its libraries' start, which most dumps do not need
+
+    canonical = urls.canonicalize(text if "://" in text else f"http://{text}/")
+    if canonical is None:
+        raise UsageError(f"--host {text}: not a host")
+    return urls.host_of(canonical)
+
+
+def _statuses() -> list[str]:
+    return [status.name for status in schema.Status]
+
+
+def _chosen_columns(arguments: argparse.Namespace) -> list[str]:
+    known = schema.STATE.names
+    if arguments.columns is None:
+        short = arguments.format == "table" and arguments.url is None
+        return list(TABLE_COLUMNS) if short else list(known)
+    names = [name.strip() for name in arguments.columns.split(",")]
+    for place, name in enumerate(names):
+        if name not in known:
+            raise UsageError(f"--columns: no column {name!r}{where.nearest(name, known)}")
+        if name in names[:place]:
+            raise UsageError(f"--columns: {name} is named twice")
+    return names
+
+
+def _selected(
+    snapshot: Snapshot, condition: where.Condition | None, columns: Sequence[str], top: int | None = None
+) -> Iterator[pa.Table]:
+    """The rows meant, with these columns; in fingerprint order, or by score if `top` is given."""
+    needed = dict.fromkeys([*columns, *(condition.columns if condition else ()), *(["score"] if top else [])])
+    tables: Iterable[pa.Table] = snapshot.scan([name for name in schema.STATE.names if name in needed])
+    if condition is not None:
+        tables = (condition.filter(table) for table in tables)
+    if top is not None:
+        tables = [highest(tables, top)]
+    for table in tables:
+        if table.num_rows:
+            yield table.select(columns)
+
+
+def highest(tables: Iterable[pa.Table], top: int) -> pa.Table:
+    """The `top` rows with the highest scores (null is lowest), equal ones in the order they came.
+
+    Holds about `top` rows and no more than some ten thousand others.
+    """
+    pending: list[pa.Table] = []
+    rows, least = 0, -np.inf
+    for table in tables:
+        if not pending:
+            pending = [table.slice(0, 0)]
+        # Among equals the first that came wins, so once there are enough a row must be better than the worst.
+        better = table.filter(pa.array(_scores(table) > least)) if least > -np.inf else table
+        pending.append(better)
+        rows += better.num_rows
+        if rows >= 2 * top + _TOP_SLACK:
+            best = _best(pending, top)
+            pending, rows = [best], best.num_rows
+            least = float(_scores(best)[-1])
+    return _best(pending, top) if pending else schema.STATE.empty_table()
+
+
+def _best(tables: list[pa.Table], top: int) -> pa.Table:
+    table = pa.concat_tables(tables).unify_dictionaries()
+    return table.take(pa.array(np.argsort(-_scores(table), kind="stable")[:top]))
+
+
+def _scores(table: pa.Table) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = table["score"].to_numpy()  # a null is NaN
+    return np.where(np.isnan(scores), np.float32(-np.inf), scores)
+
+
+# -- what is written ---------------------------------------------------------------------------------------------
+
+
+def _write_rows(
+    snapshot: Snapshot, condition: where.Condition | None, columns: list[str], arguments: argparse.Namespace
+) -> None:
+    tables = _selected(snapshot, condition, columns, arguments.top)
+    written = formats.FORMATS[arguments.format or "jsonl"]
+    kept = pa.schema([schema.STATE.field(name) for name in columns])
+    with _output(arguments.output) as (output, width):
+        rows = written(tables, kept, output, width)
+    if condition is not None and not rows:
+        print("dump: no row meets the conditions", file=sys.stderr)
+
+
+def _write_request(snapshot: Snapshot, columns: list[str], arguments: argparse.Namespace, now: int) -> None:
+    from crawldb import explain  # brings the URL filters and their libraries
+
+    row = explain.find(snapshot, arguments.url)
+    with _output(arguments.output) as (output, width):
+        if arguments.format in (None, "table"):
+            output.write(explain.vertical(row, columns, explain.reasons(snapshot, row, now)).encode())
+        else:
+            chosen = row.select(columns)
+            kept = pa.schema([schema.STATE.field(name) for name in columns])
+            formats.FORMATS[arguments.format]([chosen], kept, output, width)
+
+
+def _write_statistics(
+    snapshot: Snapshot, condition: where.Condition | None, arguments: argparse.Namespace, now: int
+) -> None:
+    from crawldb import statistics
+
+    counted = statistics.count(_selected(snapshot, condition, statistics.COLUMNS), now)
+    everything = statistics.describe(snapshot) | counted
+    text = statistics.to_json if arguments.format == "jsonl" else statistics.to_text
+    with _output(arguments.output) as (output, _):
+        output.write(text(everything).encode())
+
+
+# -- where it goes -----------------------------------------------------------------------------------------------
+
+
+def _is_stdout(name: str | None) -> bool:
+    return name in (None, "-")
+
+
+@contextlib.contextmanager
+def _output(name: str | None) -> Iterator[tuple[IO[bytes], int]]:
+    """The stream to write to, and the columns of the terminal that it is, or 0.
+
+    A regular file is written beside its place under a name of its own, and renamed when it is whole.
+    """
+    if name is None or name == "-":
+        sys.stdout.flush()
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        yield sys.stdout.buffer, width
+        sys.stdout.buffer.flush()
+        return
+    target = os.path.realpath(name)
+    if os.path.isdir(target):
+        raise UsageError(f"-o {name}: a directory; give a file name")
+    if not os.path.isdir(os.path.dirname(target)):
+        raise UsageError(f"-o {name}: no directory {os.path.dirname(target)}")
+    if os.path.exists(target) and not os.path.isfile(target):  # a pipe or a device cannot be replaced
+        with open(target, "wb") as device:
+            yield device, 0
+        return
+    descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
+    try:
+        with open(descriptor, "wb") as file:
+            yield file, 0
+            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        os.replace(unfinished, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unfinished)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _abandon_stdout() -> None:
+    """Nobody reads stdout any more: let what is still buffered go nowhere when Python flushes it at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

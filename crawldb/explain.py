@@ -1,0 +1,159 @@
+"""One request in words: what `dump.py --url` says of a row, and why there may be none.
+
+Owns finding a request by any spelling of its URL and the sentences about it. Reads one row at a time, by fingerprint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from crawldb import fingerprint, formats, rowtext, settings, urlfilters, urls
+from crawldb.errors import CobnutError, UsageError
+from crawldb.store import Snapshot
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class NotFoundError(CobnutError):
+    """The crawldb has no request with this URL; the message says why that may be."""
+
+
+def find(snapshot: Snapshot, url: str) -> pa.Table:
+    """The row of the plain GET of `url`, all columns. NotFoundError if there is none.
+
+    Any spelling does; without a scheme, https and then http are tried.
+    """
+    spellings = [url] if _SCHEME.match(url) else [f"https://{url}", f"http://{url}"]
+    canonical = [form for form in map(urls.canonicalize, spellings) if form is not None]
+    if not canonical:
+        raise NotFoundError(f"{url}: not a URL that can be crawled (http or https, with a valid host)")
+    for form in canonical:
+        row = _look_up(snapshot, form)
+        if row.num_rows:
+            return row
+    raise NotFoundError(_why_missing(snapshot, url, canonical))
+
+
+def vertical(row: pa.Table, columns: list[str], reasons: list[str]) -> str:
+    """A column a line, and then the sentences about the row."""
+    width = max(map(len, [*columns, "why"])) + 2
+    lines = [f"{name:<{width}}{formats.printable(rowtext.plain(row[name].combine_chunks()))[0]}" for name in columns]
+    for place, reason in enumerate(reasons):
+        lines.append(f"{'' if place else 'why':<{width}}{formats.printable(pa.array([reason]))[0]}")
+    return "\n".join(lines) + "\n"
+
+
+def reasons(snapshot: Snapshot, row: pa.Table, now: int) -> list[str]:
+    """Why the request is what it is: its last fetch, when it is due and who linked to it."""
+    values = {name: row[name][0].as_py() for name in ("status", "reason", "http_status", "retries", "redirect_to",
+                                                      "discovered_from", "depth")}  # fmt: skip
+    for name in ("fetched_at", "due_at", "modified_at", "discovered_at"):
+        values[name] = row[name][0].value
+    return [f"{_status(values, now)}.", f"{_due(values['due_at'], now)}.", f"{_origin(snapshot, values, now)}."]
+
+
+# -- a row that is there -----------------------------------------------------------------------------------------
+
+
+def _status(row: dict[str, Any], now: int) -> str:
+    answers = [str(row["http_status"])] if row["http_status"] is not None else []
+    # The reason of a failure with a status code is often that code again: http_404.
+    if row["reason"] is not None and row["reason"] != f"http_{row['http_status']}":
+        answers.append(row["reason"])
+    answer = f" ({', '.join(answers)})" if answers else ""
+    if row["fetched_at"] is None:
+        return f"Never fetched so far{answer}"
+    when = f"{_ago(row['fetched_at'], now)}{answer}"
+    unchanged = f", when the content was as {_ago(row['modified_at'], now)}" if row["modified_at"] is not None else ""
+    sentences = {
+        "unfetched": f"Not fetched: the last attempt failed {when}, {row['retries']} in a row",
+        "fetched": f"Fetched {when}",
+        "notmodified": f"Unchanged when it was last asked for, {when}{unchanged}",
+        "redir_temp": f"Redirects for now to {row['redirect_to']}, as of {when}",
+        "redir_perm": f"Redirects for good to {row['redirect_to']}, as of {when}",
+        "gone": f"Gone: the last attempt failed {when}",
+        "duplicate": f"A duplicate: another page has the same content; fetched {when}",
+        "orphan": f"An orphan: no page links here any more; fetched {when}",
+    }
+    return sentences[row["status"]]
+
+
+def _due(due_at: int, now: int) -> str:
+    if due_at <= now:
+        return f"Due since {_span(now - due_at)}: the next generate may choose it"
+    return f"Due in {_span(due_at - now)}"
+
+
+def _origin(snapshot: Snapshot, row: dict[str, Any], now: int) -> str:
+    when = f" {_ago(row['discovered_at'], now)}" if row["discovered_at"] is not None else ""
+    if row["discovered_from"] is None:
+        return f"Injected as a seed{when}"
+    depth = "" if row["depth"] is None else f", {row['depth']} link{'s' if row['depth'] != 1 else ''} from a seed"
+    page = snapshot.lookup(row["discovered_from"])
+    name = page["url"][0].as_py() if page.num_rows else f"the page {row['discovered_from'].hex()}"
+    return f"Discovered{when} on {name}{depth}"
+
+
+_UNITS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000))
+
+
+def _span(milliseconds: int) -> str:
+    """`3 days`, `2 hours`: in the largest unit of which there are two, else in the largest of which there is one."""
+    for least in (2, 1):
+        for unit, size in _UNITS:
+            if milliseconds >= least * size:
+                number = milliseconds // size
+                return f"{number:,} {unit}{'s' if number != 1 else ''}"
+    return "less than a second"
+
+
+def _ago(time: int, now: int) -> str:
+    return f"{_span(now - time)} ago" if time <= now else f"in {_span(time - now)} (by a clock ahead of this one)"
+
+
+# -- a row that is not -------------------------------------------------------------------------------------------
+
+
+def _look_up(snapshot: Snapshot, canonical: str) -> pa.Table:
+    return snapshot.lookup(fingerprint.url_fingerprint(canonical))
+
+
+def _why_missing(snapshot: Snapshot, url: str, canonical: list[str]) -> str:
+    forms = " or ".join(canonical)
+    found = f"{url}: not in the crawldb" + (f" (its canonical form is {forms})" if forms != url else "")
+    near = next((form for form in _alike(canonical) if _look_up(snapshot, form).num_rows), None)
+    if near:
+        return f"{found}; but {near} is"
+    return f"{found}; {_refusal(canonical[0])}"
+
+
+def _alike(canonical: list[str]) -> Iterator[str]:
+    """URLs that people mix up with these: the other scheme, with or without www. or the last slash."""
+    for form in canonical:
+        scheme, _, rest = form.partition("://")
+        other = "http" if scheme == "https" else "https"
+        bare = rest[4:] if rest.startswith("www.") else f"www.{rest}"
+        slash = rest[:-1] if rest.endswith("/") else f"{rest}/"
+        for spelling in (f"{other}://{rest}", f"{scheme}://{slash}", f"{scheme}://{bare}", f"{other}://{bare}"):
+            variant = urls.canonicalize(spelling)
+            if variant is not None and variant not in canonical:
+                yield variant
+
+
+def _refusal(canonical: str) -> str:
+    """What the URL filters, as they are set now, say of the URL."""
+    link = urlfilters.Link(canonical, urls.host_of(canonical), None, 0)
+    try:
+        site = settings.load()
+        reason = urlfilters.build(site)(link)
+    except UsageError as error:
+        return f"whether a filter refuses it is unknown: {error}"
+    if reason is not None:
+        return f"the URL filters refuse it: {reason}"
+    if "scope" in site.filter.use and site.filter.scope != "any":
+        return f"no seed names it, and filter.scope = {site.filter.scope} refuses links from elsewhere"
+    return "the URL filters let it pass, so no seed names it and no page parsed so far links to it"
