@@ -14,7 +14,7 @@ _ROBOTS = """\
 User-Agent: *
 Disallow: /cart
 Disallow: /checkout/    # nobody's business
-Disallow: /*.pdf$
+Disallow: /*.do$
 """
 _DEPARTMENTS = ("kitchen", "garden", "study", "travel", "gifts")
 _PER_DEPARTMENT = 9
@@ -51,7 +51,7 @@ def add(web: Web) -> None:
     for number, (path, product) in enumerate(products):
         _product(host, number, path, product, products)
 
-    for path in ("/cart", "/cart?add=0", "/cart?add=1", "/cart?add=2", "/checkout/pay", "/invoice.pdf"):
+    for path in ("/cart", "/cart?add=0", "/cart?add=1", "/cart?add=2", "/checkout/pay", "/invoice.do"):
         host.page(path, "Not for crawlers", denied=True, sections=1)
     host.page("/terms", "Terms", sections=8, nofollow=True,
               links=[host.link("/terms/secret", "Known to nobody who does not follow")])  # fmt: skip
@@ -65,7 +65,7 @@ def add(web: Web) -> None:
     front = [
         *(host.link(path, text) for path, text in (
             ("/stock", "Stock"), ("/wholesale", "Wholesale"), ("/members", "Members"), ("/p/999-discontinued", "Last one!"),
-            ("/checkout/pay", "Pay"), ("/invoice.pdf", "Invoice"), ("/sale", "Sale"), ("/loop/a", "Returns"),
+            ("/checkout/pay", "Pay"), ("/invoice.do", "Invoice"), ("/sale", "Sale"), ("/loop/a", "Returns"),
             ("/loop/self", "Voucher"), ("/visit", "Visit us"), ("/offer", "Offer"), ("/picture", "Picture"))),
         Link("/p/ x", host.url("/p/%20x"), "Odd"),
         Link("/p/%20", host.url("/p/%20"), "Odder"),

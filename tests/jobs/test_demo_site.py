@@ -22,9 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protego import Protego
 
+from crawldb import urlfilters
 from crawldb.errors import CobnutError
 from crawldb.schema import Status
-from crawldb.urls import canonicalize
+from crawldb.settings import Settings
+from crawldb.urls import canonicalize, host_of
 from jobs.demo.blog import CRAWL_DELAY
 from jobs.demo.server import DemoServer
 from jobs.demo.site import Host, Link, Resource, Seed, Site
@@ -94,6 +96,16 @@ def test_every_link_leads_to_something_declared() -> None:
     declared = {link.target for page in SITE.pages.values() for link in references(page) if link.filtered}
     assert declared
     assert declared.isdisjoint(SITE.pages)
+
+
+def test_the_default_url_filters_refuse_what_is_declared_as_filtered() -> None:
+    defaults = Settings()
+    defaults.filter.regex_file = str(REPOSITORY / "conf" / "regex-urlfilter.txt")
+    refuse = urlfilters.build(defaults)
+    wrong = [(url, link.target) for url, page in SITE.pages.items() for link in references(page) if link.target is not None
+             and (refuse(urlfilters.Link(link.target, host_of(link.target), host_of(url), 1)) is not None) != link.filtered]  # fmt: skip
+    assert wrong == []
+    assert [refuse(urlfilters.Link(seed.url, host_of(seed.url), None, 0)) for seed in SITE.seed_list] == [None] * 5
 
 
 def test_seed_lines_mean_what_they_say() -> None:
