@@ -18,7 +18,7 @@ def url_fingerprint(url: str) -> bytes:
     """The fingerprint of a plain GET of `url`, which is canonical; 20 bytes.
 
     >>> url_fingerprint("http://example.com/").hex()
-    '3bd1ed8dfe25ea1ff54e5bc6d4d8afb21b46fa34'
+    'cebe46deeab7ee5915824a38cf73ee6f7eb0aba5'
     """
     # The JSON that `fingerprint` would make of it, keys in order.
     return _sha1(b'{"body": "", "headers": {}, "method": "GET", "url": %b}' % _quoted(url).encode()).digest()

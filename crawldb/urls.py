@@ -37,9 +37,10 @@ _FIELD = f"{_VALUE}={_VALUE}"
 # Of what WHATWG serialises, w3lib changes nothing in a URL that matches, but the order of the fields if there are
 # several (group 1). What is rare or delicate is left out: a ";" that w3lib would not take for path parameters as they
 # stand, "[", "|", a lone "%", an empty query, a field without "=", IPv6. Every repetition is delimited: it is linear.
-_match = re.compile(
+_ALMOST_CANONICAL = re.compile(
     f"https?://[a-z0-9_.-]+(?::[0-9]+)?/{_PATH}(?:{_PARAMETERS})?(?:\\?{_FIELD}(&{_FIELD}(?:&{_FIELD})*)?)?"
-).fullmatch
+)
+_match = _ALMOST_CANONICAL.fullmatch
 
 _PATH_UNUSUAL = re.compile(f"%[0-9A-Fa-f]{{2}}|[^%{_PATH_CHARACTERS}]")
 _QUERY_UNUSUAL = re.compile(f"%[0-9A-Fa-f]{{2}}|[^&={_QUERY_CHARACTERS}]")
@@ -149,7 +150,7 @@ def _respell(href: str) -> str:
 def _settle_by_w3lib(href: str) -> str | None:
     """w3lib and WHATWG take turns until neither changes anything.
 
-    That takes two rounds at most for what is found on the web. A URL made to need more (`%%%%333341`: every decoding
+    That takes two rounds at most for what is found on the web. A URL made to need more (`%%%%33341`: every decoding
     makes a new escape) has no spelling that any two servers would understand alike, so it is not crawled.
     """
     for _ in range(_ROUNDS):
