@@ -1,0 +1,343 @@
+"""The filters: one contract for all, then what each refuses, then the user's mistakes in its file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawldb.errors import UsageError
+from crawldb.settings import Settings, load
+from crawldb.urlfilters import URL_FILTERS, Link, build, keep, read_rules
+from crawldb.urls import canonicalize, host_of
+
+Make = Callable[..., Settings]
+
+LISTS = {
+    "regex_file": "-\\.gif$\n+^https?://([a-z]+\\.)*example\\.com/\n",
+    "domain_file": "example.com\n127.0.0.1\n",
+    "suffix_file": ".gif\n",
+    "prefix_file": "http://example.com/docs/\n",
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Settings of `[filter]`; what names a file is given as the file's text."""
+
+    def make(**values: object) -> Settings:
+        settings = Settings()
+        for key, value in values.items():
+            if key.endswith("_file"):
+                file = tmp_path / f"{key}.txt"
+                file.write_bytes(value if isinstance(value, bytes) else str(value).encode())
+                value = str(file)
+            setattr(settings.filter, key, value)
+        return settings
+
+    return make
+
+
+def link(url: str, source_host: str | None = "example.com", depth: int = 1) -> Link:
+    assert canonicalize(url) == url
+    return Link(url, host_of(url), source_host, depth)
+
+
+LINKS = [
+    link("http://example.com/"),
+    link("http://example.com/docs/a.gif"),
+    link("http://example.com/docs/" + "a" * 3000),
+    link("http://www.example.com/docs/?b=c"),
+    link("http://example.org/", depth=9),
+    link("http://example.org/", source_host=None, depth=0),
+    link("http://localhost/", source_host="127.0.0.1"),
+    link("http://127.0.0.1:8080/a/", source_host="127.0.0.1"),
+    link("http://[::1]/x.GIF"),
+    link('http://a"b.example/', source_host="co.uk", depth=32767),
+]
+
+
+@pytest.mark.parametrize("name", URL_FILTERS)
+def test_contract(name: str, make: Make) -> None:
+    """A member is pure, answers None or one word that begins with its name, and does the same when built alone."""
+    settings = make(use=[name], scope="host", max_depth=3, **LISTS)
+    member = URL_FILTERS[name](settings)
+    answers = [member(each) for each in LINKS]
+    assert set(answers) - {None}, "refuses something"
+    assert None in answers
+    for answer in answers:
+        assert answer is None or re.fullmatch(f"{name}(:[a-z0-9]+)?", answer)
+    assert [member(each) for each in reversed(LINKS)] == answers[::-1]
+    assert [build(settings)(each) for each in LINKS] == answers
+    assert URL_FILTERS[name].__doc__
+
+
+def test_the_first_refusal_is_the_reason(make: Make) -> None:
+    far = link("http://example.org/" + "a" * 3000, depth=9)
+    settings = make(use=["depth", "scope", "length"], scope="host", max_depth=3)
+    assert build(settings)(far) == "depth"
+    settings.filter.use = ["length", "scope", "depth"]
+    assert build(settings)(far) == "length"
+    assert build(settings)(far._replace(url="http://example.org/")) == "scope"
+    assert build(settings)(link("http://example.com/")) is None
+
+
+def test_filters_that_refuse_nothing_are_left_out(make: Make) -> None:
+    assert URL_FILTERS["scope"](make(scope="any")) is keep
+    assert URL_FILTERS["depth"](make(max_depth=0)) is keep
+    nothing = build(make(use=["scope", "depth"]))
+    assert [nothing(each) for each in LINKS] == [None] * len(LINKS)
+    assert build(make(use=[]))(LINKS[0]) is keep(LINKS[0]) is None
+
+
+def refuse_org(settings: Settings) -> Callable[[Link], str | None]:
+    return lambda each: "org" if each.host.endswith(".org") else None
+
+
+def test_a_filter_from_outside(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crawldb.urlfilters.refuse_org", refuse_org, raising=False)
+    member = build(make(use=["length", "crawldb.urlfilters:refuse_org"]))
+    assert member(link("http://example.org/")) == "org"
+    assert member(link("http://example.com/")) is None
+    with pytest.raises(UsageError, match=r"filter\.use = regexp: unknown; did you mean regex\?"):
+        build(make(use=["regexp"]))
+
+
+@pytest.mark.parametrize(
+    ("scope", "url", "source_host", "reason"),
+    [
+        ("host", "http://example.com:8080/", "example.com", None),
+        ("host", "https://www.example.com/", "example.com", "scope"),
+        ("domain", "https://www.example.com/", "example.com", None),
+        ("domain", "https://a.example.com/", "b.c.example.com", None),
+        ("domain", "https://example.org/", "example.com", "scope"),
+        ("domain", "https://b.co.uk/", "a.co.uk", "scope"),
+        ("domain", "http://127.0.0.2/", "127.0.0.1", "scope"),
+        ("any", "http://127.0.0.2/", "127.0.0.1", None),
+        ("host", "http://example.com/", None, None),
+        ("domain", "http://example.com/", None, None),
+    ],
+)
+def test_scope(scope: str, url: str, source_host: str | None, reason: str | None, make: Make) -> None:
+    assert URL_FILTERS["scope"](make(scope=scope))(link(url, source_host)) == reason
+
+
+def test_depth_and_length_at_their_limits(make: Make) -> None:
+    member = build(make(use=["length", "depth"], max_depth=2, max_url_length=20))
+    assert member(link("http://example.com/a", depth=2)) is None
+    assert member(link("http://example.com/ab", depth=2)) == "length"
+    assert member(link("http://example.com/a", depth=3)) == "depth"
+    assert member(link("http://example.com/a", source_host=None, depth=3)) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("example.com", None),
+        ("a.b.example.com", None),
+        ("example.com.", None),
+        ("notexample.com", "domain"),
+        ("docs.example.org", None),
+        ("example.org", "domain"),
+        ("v2.docs.example.org", "domain"),
+        ("anything.example.ac.uk", None),
+        ("ac.uk", None),
+        ("example.co.uk", "domain"),
+        ("example.museum", None),
+        ("xn--bcher-kva.example", None),
+        ("127.0.0.1", None),
+        ("127.0.0.2", "domain"),
+        ("[::1]", None),
+        ("1.127.0.0.1.example", "domain"),
+    ],
+)
+def test_domain(host: str, reason: str | None, make: Make) -> None:
+    names = "# mine\n\nexample.com\n  docs.EXAMPLE.org\r\nac.uk\n.museum\nBücher.example\n127.0.0.1\n[0::1]\n"
+    assert URL_FILTERS["domain"](make(domain_file=names))(Link(f"http://{host}/", host, None, 0)) == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://example.com/a.jpg", "suffix"),
+        ("http://example.com/a.JPG?b=c", "suffix"),
+        ("http://example.com/a?b=c.jpg", None),
+        ("http://example.com/a.jpg/", None),
+        ("http://example.com/a.jpeg", None),
+        ("http://example.com/a.tar.gz", "suffix"),
+        ("http://example.com/a.gz", None),
+        ("http://example.com/calendar/", "suffix"),
+        ("http://example.com/", None),
+    ],
+)
+def test_suffix(url: str, reason: str | None, make: Make) -> None:
+    assert URL_FILTERS["suffix"](make(suffix_file="# images\n.jpg\n\n.tar.GZ\n/calendar/\n"))(link(url)) == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://example.com/docs/", None),
+        ("http://example.com/docs/a?b=c", None),
+        ("http://example.com/doc", "prefix"),
+        ("https://example.com/docs/", "prefix"),
+        ("https://example.org/", None),
+        ("http://example.org/", "prefix"),
+    ],
+)
+def test_prefix(url: str, reason: str | None, make: Make) -> None:
+    prefixes = "http://example.com/docs/\n# all of that one\n\nhttps://example.org\n"
+    assert URL_FILTERS["prefix"](make(prefix_file=prefixes))(link(url)) == reason
+
+
+def test_the_first_rule_that_matches_decides(make: Make) -> None:
+    rules = (
+        "# a comment\n\n+/keep/.*\\.gif$\n-\\.(gif|jpg)$\n \t \n  # indented\n-[?&]session=\n+^http://example\\.com/\n"
+    )
+    member = URL_FILTERS["regex"](make(regex_file="\ufeff" + rules.replace("\n", "\r\n")))
+    assert member(link("http://example.com/a")) is None
+    assert member(link("http://example.com/a.gif")) == "regex:4"
+    assert member(link("http://example.com/keep/a.gif")) is None
+    assert member(link("http://example.com/?a=b&session=1")) == "regex:7"
+    assert member(link("http://example.org/")) == "regex:none"
+    assert URL_FILTERS["regex"](make(regex_file=""))(LINKS[0]) == "regex:none"
+    assert URL_FILTERS["regex"](make(regex_file="-"))(LINKS[0]) == "regex:1"
+
+
+def test_rules_for_one_host_or_domain(make: Make) -> None:
+    member = URL_FILTERS["regex"](make(regex_file="> Example.com\n-/private/\n>www.example.org\n-.\n<\n-\\.gif$\n+.\n"))
+    assert member(link("http://example.com/private/")) == "regex:2"
+    assert member(link("http://www.example.com/private/")) == "regex:2"
+    assert member(link("http://www.example.com/")) is None
+    assert member(link("http://example.org/private/")) is None
+    assert member(link("http://www.example.org/")) == "regex:4"
+    assert member(link("http://a.example/b.gif")) == "regex:6"
+
+
+def test_nutchs_default_rules_mean_what_they_mean_there(make: Make) -> None:
+    rules = r"""
+-^(file|ftp|mailto):
+-\.(gif|GIF|jpg|JPG|zip|ppt)$
+-[?*!@=]
+-.*(/.+?)/.*?\1/.*?\1/
++.
+"""
+    member = URL_FILTERS["regex"](make(regex_file=rules))
+    assert member(link("http://example.com/a/b/c/d/")) is None
+    assert member(link("http://example.com/a.JPG")) == "regex:3"
+    assert member(link("http://example.com/?a=b")) == "regex:4"
+    assert member(link("http://example.com/a/b/a/c/a/")) == "regex:5"
+    # minutes, if the leading ".*" were searched for
+    assert member(link("http://example.com/" + "".join(f"{number}/" for number in range(60)))) is None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("+-"), st.sampled_from(
+        ["a", "^http", "c$", ".*b", "^.*c", "(a)\\1", "(?i)B", "a|.*c", ".", "", "^", ".*", ".*?b", ".+", "[?=]", "\\."]
+    )), max_size=6),
+    st.text("abc/?=.", max_size=8),
+)  # fmt: skip
+def test_rules_are_searched_for_one_by_one(rules: list[tuple[str, str]], tail: str) -> None:
+    url = f"http://h/{tail}"
+    expected = next(
+        (
+            None if sign == "+" else f"regex:{number}"
+            for number, (sign, regex) in enumerate(rules, 1)
+            if re.search(regex, url)
+        ),
+        "regex:none",
+    )
+    parsed = read_rules("rules", [sign + regex for sign, regex in rules])
+    assert next((rule.reason for rule in parsed if rule.matches(url)), "regex:none") == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("http://example.com/", True),
+        ("https://example.com/a/b.html?c=d&e=f", True),
+        ("http://example.com/feed.xml", True),
+        ("http://example.com/style.css?v=1", False),
+        ("http://example.com/photo.JPEG", False),
+        ("http://example.com/app.js", False),
+        ("http://example.com/app.json", True),
+        ("http://example.zip/", True),
+        ("http://example.com/zip", True),
+        ("http://example.com/download.zip/info", True),
+        ("http://example.com/a/a/", True),
+        ("http://example.com/a/a/a", False),
+        ("http://example.com/a/b/a/b/a/b/", False),
+        ("http://example.com/x/a/b/c/a/b/c/a", False),
+        ("http://example.com/a/aa/aaa/", True),
+        ("http://a/a/b/a/", True),
+        ("http://example.com/?a=/b/b/b/", True),
+    ],
+)
+def test_the_rules_that_are_shipped(url: str, kept: bool, checkout: Path) -> None:
+    settings = Settings()
+    settings.filter.regex_file = str(checkout / "conf" / "regex-urlfilter.txt")
+    reason = URL_FILTERS["regex"](settings)(Link(url, "example.com", None, 0))
+    assert (reason is None) == kept
+    assert URL_FILTERS["regex"](settings)(Link("ftp://example.com/", "example.com", None, 0)) is not None
+
+
+def test_default_settings_find_the_shipped_rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("COBNUT_CONF_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for settings in (Settings(), load(None)):
+        assert build(settings)(link("http://example.com/")) is None
+        assert str(build(settings)(link("http://example.com/a.gif"))).startswith("regex:")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("regex", "+.\n-(a\n", r":2: \(a: missing \), unterminated subpattern"),
+        ("regex", "^http\n", r":1: \^http: a rule begins in the first column, with \+ or -"),
+        ("regex", " -a\n", r":1:  -a: a rule begins in the first column"),
+        ("regex", "-\\p{Alpha}", r":1: .*bad escape \\p.*Java's"),
+        ("regex", "-\\Q.\\E", r":1: .*bad escape \\Q.*Java's"),
+        ("regex", "-(?<a>b)", r":1: .*\(\?P<name>…\)"),
+        ("regex", "-[a-z&&[^b]]", r":1: .*a set within a set is Java's"),
+        ("regex", "-[a&&b]", r":1: .*a set within a set is Java's"),
+        ("regex", "-x[ab[cd]]", r":1: .*a set within a set is Java's"),
+        ("regex", "-[a--b]", r":1: \[a--b\]: Possible set difference"),
+        ("regex", "-a(?i)b", r":1: a\(\?i\)b: "),
+        ("regex", "-a{99999999999999}", r":1: "),
+        ("regex", "+.\n\n>a b\n", r":3: a b: expected a host"),
+        ("regex", ">\n", r":1: /: expected a host"),
+        ("regex", b"+\xff\n", r"utf-8"),
+        ("domain", "a\n\nhttp://example.com/\n", r":3: http://example\.com/: expected a host"),
+        ("domain", "example.com:80", r":1: .*expected a host"),
+        ("domain", "a b", r":1: a b: expected a host"),
+        ("domain", "[::", r":1: .*expected a host"),
+        ("domain", ".", r":1: .*expected a host"),
+        ("suffix", "+I", r":1: \+I: expected a suffix"),
+        ("prefix", "http://a/\nexample.com", r":2: example\.com: expected the beginning of a URL"),
+    ],
+)
+def test_mistakes_in_a_file_are_named_with_their_line(name: str, text: str | bytes, message: str, make: Make) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        build(make(use=[name], **{f"{name}_file": text}))
+    assert "\n" not in str(caught.value)
+    assert f"{name}_file" in str(caught.value)
+
+
+def test_escaped_brackets_are_no_sets(make: Make) -> None:
+    member = URL_FILTERS["regex"](make(regex_file="-[\\[\\]]\n-\\[a[&]&b\n+.\n"))
+    assert member(link("http://example.com/a[b")) == "regex:1"
+    assert member(link("http://example.com/")) is None
+
+
+@pytest.mark.parametrize("name", ["regex", "domain", "suffix", "prefix"])
+def test_files_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    settings = Settings()
+    settings.filter.use = [name]
+    for value, message in [("", "is empty"), ("missing.txt", "no such file"), (str(tmp_path), "irectory")]:
+        setattr(settings.filter, f"{name}_file", value)
+        with pytest.raises(UsageError, match=rf"filter\.{name}_file.*{message}"):
+            build(settings)
