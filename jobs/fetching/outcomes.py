@@ -67,8 +67,8 @@ def is_host_failure(status: int) -> bool:
 
 
 def of_error(error: BaseException) -> str:
-    """The one-word reason of an exception that the HTTP libraries raised."""
-    for cause in _causes(error):
+    """The one-word reason of an exception that the HTTP libraries raised: the innermost that has one says it best."""
+    for cause in reversed(list(_causes(error))):
         if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return "broken"
         if isinstance(cause, (ssl.SSLError, ssl.CertificateError, urllib3.exceptions.SSLError)):

@@ -185,7 +185,8 @@ class _Run:
         self._closing: str | None = None
         """Why nothing starts any more."""
         self._error: BaseException | None = None
-        self._under_way: dict[int, Exchange] = {}
+        self._under_way: list[Exchange | None] = [None] * self._threads
+        """By thread; each writes its own place, without the lock."""
         self._robots: dict[str, dict[str, Robots]] = {}
         """By host, by origin; forgotten when the host has nothing left."""
         self._tried_again: set[bytes] = set()
@@ -223,8 +224,8 @@ class _Run:
                         self._close("time_limit")
                 if now >= give_up:
                     break
-                for exchange in list(self._under_way.values()):
-                    if now >= exchange.deadline:
+                for exchange in self._under_way:
+                    if exchange is not None and now >= exchange.deadline:
                         exchange.cut_off("timeout")
         finally:
             self._shut_down(threads)
@@ -236,8 +237,9 @@ class _Run:
         """End what is still under way, take stock, close all connections."""
         with self._lock:
             self._close("stopped")
-            for exchange in self._under_way.values():
-                exchange.cut_off("stopped")
+            for exchange in self._under_way:
+                if exchange is not None:
+                    exchange.cut_off("stopped")
         patience = time.monotonic() + 1.0
         for thread in threads:
             if thread.ident is not None:
@@ -247,14 +249,14 @@ class _Run:
             self._emit_closed = True
         with self._lock:
             waiting = len(self._queues.drain())
-            hanging = len(self._under_way)
+            hanging = sum(exchange is not None for exchange in self._under_way)
             if waiting + hanging:
                 self._report.left[self._closing or "stopped"] += waiting + hanging
         self._adapter.close()
 
     def _close(self, why: str) -> None:
         """Let nothing start any more. The lock is held."""
-        if self._closing is None and (len(self._queues) or self._under_way):
+        if self._closing is None and (len(self._queues) or any(self._under_way)):
             self._closing = why
             self._turn.notify_all()
 
@@ -274,7 +276,7 @@ class _Run:
                 self._turn.notify_all()
         finally:
             with self._lock:
-                self._under_way.pop(number, None)
+                self._under_way[number] = None
                 self._alive -= 1
                 self._done.notify_all()
 
@@ -354,9 +356,14 @@ class _Run:
 
     def _emit(self, result: FetchResult) -> None:
         with self._emitting:
-            if not self._emit_closed:
+            if self._emit_closed:
+                return
+            try:
                 self._emit_one(result)
-                self._report.fetched += 1
+            except BaseException:
+                self._emit_closed = True  # other threads wait for this lock
+                raise
+            self._report.fetched += 1
 
     # A page
 
@@ -377,13 +384,13 @@ class _Run:
         started = reply.started(self._queues.delay(request.host))
         if reply.stopped or self._deserves_another_try(request, reply):
             with self._lock:
-                del self._under_way[number]
+                self._under_way[number] = None
                 self._queues.put_back(request)
                 self._finish(request, started, None)
                 return self._next()
         result = _result(request, reply)
         self._emit(result)
-        del self._under_way[number]
+        self._under_way[number] = None
         failed = reply.status is None or outcomes.is_host_failure(reply.status)
         return self._finish_and_take(request, started, failed)
 
@@ -451,7 +458,7 @@ class _Run:
             target = canonicalize(reply.header("location") or "", item.url) if reply.header("location") else None
             if target is not None:
                 with self._lock:
-                    del self._under_way[number]
+                    self._under_way[number] = None
                     self._queues.put(item._replace(url=target, host=host_of(target), hops=item.hops + 1))
                     self._finish(item, started, failed)
                     return self._next()
@@ -472,7 +479,7 @@ class _Run:
         """The page's host goes on, with `known` as the rules of the page's origin."""
         host = item.page.host
         with self._lock:
-            del self._under_way[number]
+            self._under_way[number] = None
             if known is not None:
                 origins = self._robots.setdefault(host, {})
                 origins[item.origin] = known
@@ -546,11 +553,13 @@ class _Run:
             _drain(answer, reply.exchange)
             return
         content, reply.truncated, error = _body(answer, max_bytes)
+        if reply.truncated != "bytes" and reply.exchange.cut is not None:
+            # A socket that was shut down reads like one that the server closed
+            reply.truncated = "seconds"
+            error = error or ExchangeError("timeout", "fetch.max_seconds ran out")
         if reply.truncated is None and status == 206 and not _is_whole(reply.header("content-range")):
             reply.truncated = "broken"
         if error is not None:
-            if reply.exchange.cut is not None:
-                reply.truncated = "seconds"
             reply.detail = outcomes.describe(error)
             if not content:  # nothing of the page is there
                 reply.status = None
