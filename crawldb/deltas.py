@@ -3,6 +3,8 @@
 Pure functions over columns: `from_pages` makes rows of a content chunk and its parsed chunk, `merge` brings rows of
 any number of chunks down to one per request. `merge` is associative and does not depend on order, so rows may be
 merged in the mapper, again in the reducer, in any grouping, with the same result to the last bit.
+
+A row of a request that was fetched says nothing of its discovery: the crawldb knew it before.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from crawldb import schema, shards
 from crawldb.families import find
-from crawldb.scoring import SCORES
+from crawldb.scoring import SCORES, exact
 from crawldb.settings import Settings
 
 _REQUEST = ("fingerprint", "url", "method", "headers", "body", "host")
@@ -41,15 +43,29 @@ PARSED_NEEDED = (
 )  # fmt: skip
 """Columns of a parsed chunk that `from_pages` needs."""
 
+_NO_DEPTH = np.iinfo(np.int16).max
+
 
 def from_pages(content: pa.Table, parsed: pa.Table, settings: Settings) -> pa.Table:
     """Delta rows, one per request, of a content chunk and the parsed chunk whose rows stand beside it."""
-    return merge([_outcomes(content, parsed["signature"]), _links(content, parsed["outlinks"], settings)])
+    return merge([_outcomes(content, parsed), _links(content, parsed["outlinks"], settings)])
 
 
-def _outcomes(content: pa.Table, signatures: pa.ChunkedArray) -> pa.Table:
+def _outcomes(content: pa.Table, parsed: pa.Table) -> pa.Table:
     columns: dict[str, Any] = {name: content[name] for name in CONTENT_NEEDED if name != "score"}
-    return _delta({**columns, "signature": signatures}, content.num_rows)
+    columns["redirect_to"] = pc.coalesce(content["redirect_to"], _refresh_targets(parsed["outlinks"]))
+    return _delta({**columns, "signature": parsed["signature"]}, content.num_rows)
+
+
+def _refresh_targets(outlinks: pa.ChunkedArray) -> pa.Array:
+    """Where each page's meta refresh points, null for a page without one."""
+    lists = outlinks.combine_chunks()
+    links = lists.flatten()
+    refreshes = np.flatnonzero(pc.equal(links.field("kind"), "refresh").to_numpy(zero_copy_only=False))
+    page, first = np.unique(pc.list_parent_indices(lists).to_numpy()[refreshes], return_index=True)
+    row = np.zeros(len(lists), np.int64)
+    row[page] = refreshes[first]
+    return links.field("url").take(pa.array(row, mask=~np.isin(np.arange(len(lists)), page)))
 
 
 def _links(content: pa.Table, outlinks: pa.ChunkedArray, settings: Settings) -> pa.Table:
@@ -59,18 +75,18 @@ def _links(content: pa.Table, outlinks: pa.ChunkedArray, settings: Settings) -> 
     pages = page.to_numpy()
     number = np.bincount(pages, minlength=content.num_rows) if len(pages) else np.zeros(content.num_rows, np.int64)
     hosts = content["host"].cast(pa.string()).combine_chunks()
-    internal = pc.equal(link.field("host"), hosts.take(page)).to_numpy(zero_copy_only=False)
+    internal = pc.equal(link.field("host"), hosts.take(page)).fill_null(False).to_numpy(zero_copy_only=False)
     score = content["score"].cast(pa.float64()).fill_null(0.0).to_numpy()
     contribute = find(SCORES, settings.score.name, "score.name").contribute
-    is_link = pc.equal(link.field("kind"), "link").to_numpy(zero_copy_only=False)
+    is_link = pc.equal(link.field("kind"), "link").fill_null(False).to_numpy(zero_copy_only=False)
     depth = content["depth"].cast(pa.int64()).fill_null(0).to_numpy()[pages] + is_link
     return _delta({
         "fingerprint": link.field("fingerprint"),
         "url": link.field("url"),
         "host": link.field("host").dictionary_encode(),
         "inlinks": pa.array(np.ones(len(pages), np.int32)),
-        "inlink_score": pa.array(contribute(score[pages], number[pages], internal, settings.score)),
-        "depth": pa.array(np.minimum(depth, np.iinfo(np.int16).max).astype(np.int16)),
+        "inlink_score": pa.array(exact(contribute(score[pages], number[pages], internal, settings.score))),
+        "depth": pa.array(np.minimum(depth, _NO_DEPTH - 1).astype(np.int16)),
         "priority": content["priority"].take(page),
         "metadata": _inherited(content["metadata"], settings.request.inherit_metadata).take(page),
         "discovered_at": content["fetched_at"].take(page),
@@ -87,7 +103,7 @@ def _inherited(metadata: pa.ChunkedArray, keys: Sequence[str]) -> pa.ChunkedArra
 
 
 def merge(tables: Iterable[pa.Table]) -> pa.Table:
-    """One row per request, sorted by fingerprint, of tables of schema.DELTA.
+    """One row per request, sorted by fingerprint, of tables of schema.DELTA that `from_pages` or `merge` made.
 
     Of several fetches the latest counts. Links add up; the page that is nearest to a seed (then of the lowest
     fingerprint) is `discovered_from`, and its metadata are inherited.
@@ -95,52 +111,61 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
     table = pa.concat_tables(tables).unify_dictionaries()
     if not table.num_rows:
         return table
-    depth = table["depth"].cast(pa.int64()).fill_null(np.iinfo(np.int16).max).to_numpy()
-    inlinks = table["inlinks"].fill_null(0).to_numpy()
-    source = table["discovered_from"].combine_chunks()
-    source_prefix = shards.prefixes(shards.key_bytes(source.fill_null(b"\xff" * 20)))
-    order = np.lexsort((source_prefix, depth, inlinks == 0))  # links first, the best of them first
-    order = order[shards.sort_order(shards.key_bytes(table["fingerprint"])[order])]
-    keys = shards.key_bytes(table["fingerprint"])[order]
-    starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)]))
-    linked = inlinks[order[starts]] > 0
+    keys = shards.key_bytes(table["fingerprint"])
+    fetched = table["outcome"].is_valid().to_numpy()
+    fetched_at = table["fetched_at"].cast(pa.int64()).fill_null(0).to_numpy()
+    depth = table["depth"].cast(pa.int64()).fill_null(_NO_DEPTH).to_numpy()
+    source = shards.key_bytes(table["discovered_from"].combine_chunks().fill_null(b"\xff" * 20))
+    preference = np.where(fetched, -1 - fetched_at, depth)  # the latest fetch, else the link from the nearest page
+    order = shards.sort_order(source)
+    order = order[np.argsort(preference[order], kind="stable")]
+    order = order[shards.sort_order(keys[order])]
+    ordered = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)]))
     if len(starts) == table.num_rows:
         return table.take(pa.array(order))
 
-    first = pa.array(order[starts])
-    link_row = pa.array(order[starts], mask=~linked)
-    fetch_row = _latest_fetch(table, order, starts)
-    discovered_at = table["discovered_at"].cast(pa.int64()).fill_null(np.iinfo(np.int64).max).to_numpy()[order]
-    earliest = np.minimum.reduceat(discovered_at, starts)
-    priority = table["priority"].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()[order]
-    highest = np.maximum.reduceat(priority, starts)
+    first = order[starts]
+    if np.count_nonzero(fetched) > np.count_nonzero(fetched[first]):
+        _settle_ties(table, first, order, starts, preference)
+    inlinks = np.add.reduceat(table["inlinks"].fill_null(0).to_numpy()[order], starts)
+    passed_on = np.add.reduceat(table["inlink_score"].fill_null(0.0).to_numpy()[order], starts)
+    earliest = np.iinfo(np.int64).max
+    discovered_at = table["discovered_at"].cast(pa.int64()).fill_null(earliest).to_numpy()[order]
+    discovered_at = np.minimum.reduceat(discovered_at, starts)
+    lowest = np.iinfo(np.int64).min
+    priority = table["priority"].cast(pa.int64()).fill_null(lowest).to_numpy()[order]
+    priority = np.maximum.reduceat(priority, starts)
     nearest = np.minimum.reduceat(depth[order], starts)
-    passed_on = table["inlink_score"].fill_null(0.0).to_numpy()[order]
-    columns: dict[str, Any] = {name: table[name].take(first) for name in _REQUEST}
-    columns |= {name: table[name].take(fetch_row) for name in _ANSWER}
+    best = pa.array(first)
+    answer = pa.array(first, mask=~fetched[first])
+    columns: dict[str, Any] = {name: table[name].take(best) for name in (*_REQUEST, "metadata")}
+    columns |= {name: table[name].take(answer) for name in _ANSWER}
     columns |= {
-        "inlinks": pa.array(np.add.reduceat(inlinks[order], starts).astype(np.int32), mask=~linked),
-        "inlink_score": pa.array(np.add.reduceat(passed_on, starts), mask=~linked),
-        "depth": pa.array(nearest, mask=nearest == np.iinfo(np.int16).max),
-        "priority": pa.array(highest, mask=highest == np.iinfo(np.int64).min),
-        "metadata": table["metadata"].take(first),
-        "discovered_at": pa.array(earliest, mask=earliest == np.iinfo(np.int64).max).cast(schema.TIME),
-        "discovered_from": table["discovered_from"].take(link_row),
+        "inlinks": pa.array(inlinks.astype(np.int32), mask=inlinks == 0),
+        "inlink_score": pa.array(exact(passed_on), mask=inlinks == 0),
+        "depth": pa.array(nearest, mask=nearest == _NO_DEPTH),
+        "priority": pa.array(priority, mask=priority == lowest),
+        "discovered_at": pa.array(discovered_at, mask=discovered_at == earliest).cast(schema.TIME),
+        "discovered_from": table["discovered_from"].take(pa.array(first, mask=fetched[first])),
     }
     return _delta(columns, len(starts))
 
 
-def _latest_fetch(table: pa.Table, order: NDArray[np.int64], starts: NDArray[np.int64]) -> pa.Array:
-    """For each group of rows of `order` that begin at `starts`: the row of its latest fetch, or null."""
-    fetched = table["outcome"].is_valid().to_numpy()
-    when = np.where(fetched, table["fetched_at"].cast(pa.int64()).fill_null(0).to_numpy(), -1)[order]
-    latest = np.maximum.reduceat(when, starts)
-    lengths = np.diff(np.append(starts, len(order)))
-    is_latest = np.flatnonzero((when == np.repeat(latest, lengths)) & (when >= 0))
-    group = np.repeat(np.arange(len(starts)), lengths)[is_latest]
-    row = np.zeros(len(starts), np.int64)
-    row[group[::-1]] = order[is_latest[::-1]]
-    return pa.array(row, mask=latest < 0)
+def _settle_ties(
+    table: pa.Table, first: NDArray[np.int64], order: NDArray[np.int64], starts: NDArray[np.int64],
+    preference: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Where a request was fetched twice in one millisecond, let `first` name one whatever their order."""
+    ends = np.append(starts[1:], len(order))
+    second = order[np.minimum(starts + 1, ends - 1)]
+    tied = (second != first) & (preference[first] < 0) & (preference[first] == preference[second])
+    for group in np.flatnonzero(tied).tolist():
+        rows = order[starts[group] : ends[group]]
+        rows = rows[preference[rows] == preference[first[group]]]
+        shown = table.select((*_REQUEST, *_ANSWER, "metadata")).take(pa.array(rows)).to_pylist()
+        texts = [repr(list(row.values())) for row in shown]
+        first[group] = rows[texts.index(min(texts))]
 
 
 def _delta(columns: dict[str, Any], rows: int) -> pa.Table:
