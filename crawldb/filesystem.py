@@ -7,6 +7,7 @@ leaves the rest to `FileSystem`. Here: the local file system.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -36,15 +37,19 @@ class FileSystem:
 
     def open_output(self, path: str) -> IO[bytes]:
         """A new file to write from start to end, its directory made if it lacks; close it with `publish`."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._make_directory(os.path.dirname(path))
         return open(path, "xb")
 
     def publish(self, written: str, name: str) -> None:
-        """Give the finished file `written` its final name, durably. FileExistsError if the name is taken."""
+        """Give the finished file `written` its final name, durably.
+
+        FileExistsError if the name is taken, FileNotFoundError if somebody removed `written` as garbage.
+        """
         with open(written, "rb") as file:
             os.fsync(file.fileno())
         os.link(written, name)
-        os.unlink(written)
+        with contextlib.suppress(FileNotFoundError):  # a beaten writer may be quicker to remove what looks unfinished
+            os.unlink(written)
         self._sync_directory(os.path.dirname(name))
 
     def create(self, path: str, content: bytes) -> None:
@@ -54,6 +59,10 @@ class FileSystem:
             file.write(content)
         try:
             self.publish(written, path)
+        except FileNotFoundError:  # whoever got the name may have removed what others left unfinished beside it
+            if not os.path.exists(path):
+                raise
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(written)
@@ -103,6 +112,15 @@ class FileSystem:
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
                     yield os.path.getsize(os.path.join(directory, name))
+
+    def _make_directory(self, path: str) -> None:
+        """Make a directory and those above it that lack, durably: a synced file in a lost directory is lost."""
+        if os.path.isdir(path):
+            return
+        self._make_directory(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        self._sync_directory(os.path.dirname(path))
 
     @staticmethod
     def _sync_directory(path: str) -> None:

@@ -70,7 +70,10 @@ class Segment:
 
     def files(self, dataset: str) -> list[shards.File]:
         """The files of a complete dataset."""
-        return [shards.File.from_dict(file) for file in self.manifest(dataset)["files"]]
+        try:
+            return [shards.File.from_dict(file) for file in self.manifest(dataset)["files"]]
+        except (KeyError, TypeError) as error:
+            raise CorruptionError(f"{self.dataset(dataset)}/_manifest.json: not a manifest: {error!r}") from None
 
     def commit(self, dataset: str, files: list[shards.File], now: int, counts: dict[str, Any]) -> bool:
         """Complete a dataset. False if it already was: then what stands there counts, and nothing changed."""
@@ -79,12 +82,17 @@ class Segment:
         try:
             self.fs.create(f"{self.dataset(dataset)}/_manifest.json", json.dumps(manifest, indent=1).encode())
         except FileExistsError:
+            self._remove_unless_named(dataset, self.files(dataset))
             return False
+        self._remove_unless_named(dataset, files)
+        return True
+
+    def _remove_unless_named(self, dataset: str, files: list[shards.File]) -> None:
+        """Remove what killed attempts, or one that ran at the same time, left in a complete dataset."""
         named = {file.name for file in files} | {"_manifest.json"}
         for name in self.fs.all_names(self.dataset(dataset)):
-            if name not in named:  # of killed attempts, or of one that ran at the same time
+            if name not in named:
                 self.fs.remove(f"{self.dataset(dataset)}/{name}")
-        return True
 
     def part_path(self, dataset: str, *numbers: int) -> str:
         """A name for a new file of a dataset; every call yields another."""
@@ -121,7 +129,7 @@ class Segments:
 
     def committed(self) -> list[Segment]:
         """The committed segments that are still on disk, oldest first."""
-        names = [json.loads(self.fs.read(f"{self.path}/log/{name}"))["segment"] for name in self._log()]
+        names = [self._name_in(f"{self.path}/log/{name}") for name in self._log()]
         return [Segment(self.fs, f"{self.path}/{name}") for name in names if self.fs.exists(f"{self.path}/{name}")]
 
     def find(self, name: str) -> Segment:
@@ -146,11 +154,13 @@ class Segments:
         while True:
             name = datetime.fromtimestamp(now / 1000, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
             segment = Segment(self.fs, f"{self.path}/{name}")
-            try:
+            if self.fs.exists(segment.path):  # another generate in the same second, or what a crashed one left
+                now += 1000
+                continue
+            # Two may still come here at once, and a third take the directory for a crashed one's.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
                 self.fs.create(f"{segment.path}/_generate.json", json.dumps({"number": number}).encode())
                 return segment
-            except FileExistsError:  # another generate in the same second
-                now += 1000
 
     def commit(self, segment: Segment, number: int, now: int, left_out: list[str]) -> None:
         """Let the segment exist. ConflictError if another one was committed since `last_number()` was `number` - 1."""
@@ -168,17 +178,46 @@ class Segments:
         last = self.last_number()
         committed = {segment.name for segment in self.committed()}
         for name in self.fs.names(self.path):
-            if name == "log" or name in committed:
-                continue
-            try:
-                number = json.loads(self.fs.read(f"{self.path}/{name}/_generate.json"))["number"]
-            except (OSError, ValueError, KeyError):
-                continue  # not ours, or just being made
-            if number <= last:
-                self.fs.remove(f"{self.path}/{name}")
+            if name != "log" and name not in committed and _is_segment_name(name):
+                self._remove_if_crashed(f"{self.path}/{name}", last)
+        for name in self.fs.all_names(f"{self.path}/log"):  # `.00000007.json.…`, to become entry 7
+            if name[0] == "." and name[1:9].isdigit() and int(name[1:9]) <= last:
+                self.fs.remove(f"{self.path}/log/{name}")
+
+    def _remove_if_crashed(self, path: str, last: int) -> None:
+        """Remove the directory of an uncommitted segment, unless its generate may still win a number after `last`."""
+        content = self.fs.all_names(path)  # in this order: whoever has content has had its _generate.json before
+        try:
+            number = json.loads(self.fs.read(f"{path}/_generate.json"))["number"]
+        except FileNotFoundError:
+            if all(name.startswith("._generate.json.") for name in content):
+                # Killed while it began, or just beginning: then `begin` starts over.
+                for name in content:
+                    self.fs.remove(f"{path}/{name}")
+                self.fs.remove_if_empty(path)
+                return
+            number = last  # what a beaten or killed generate, or a removal that was killed, left behind
+        except (ValueError, KeyError, TypeError):
+            return  # not ours
+        if number <= last:
+            self.fs.remove(path)
+
+    def _name_in(self, path: str) -> str:
+        try:
+            name = json.loads(self.fs.read(path))["segment"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptionError(f"{path}: not a log entry: {error!r}") from None
+        return str(name)
 
     def _log(self) -> list[str]:
-        return [name for name in self.fs.names(f"{self.path}/log") if name.endswith(".json")]
+        return [name for name in self.fs.names(f"{self.path}/log") if name.endswith(".json") and name[:-5].isdigit()]
+
+
+def _is_segment_name(name: str) -> bool:
+    try:
+        return bool(datetime.strptime(name, "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return False
 
 
 def next_phase(segment: Segment) -> str:

@@ -8,6 +8,7 @@ A shard is a range of fingerprints: of 2^b shards, a fingerprint belongs to the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ ROW_GROUP = 1 << 17
 
 _BEATEN = "{}: removed while it was written, because another writer committed first; run it again"
 _VERSION_KEY = b"cobnut.schema_version"
+_UNREADABLE = (pa.ArrowException, OSError, ValueError)
+"""What Arrow raises for bytes that are not what they should be; a ValueError where they are no UTF-8."""
 _KEY_BYTES = 20
 
 
@@ -60,7 +63,9 @@ def sort_order(keys: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The stable order that sorts fingerprints."""
     prefix = prefixes(keys)
     order = np.argsort(prefix, kind="stable")
-    if _has_ties(prefix[order]):
+    prefix = prefix[order]
+    ties = np.flatnonzero(prefix[1:] == prefix[:-1])
+    if (keys[order[ties]] != keys[order[ties + 1]]).any():  # mostly they are the same fingerprint
         order = np.argsort(_whole(keys), kind="stable")
     return order
 
@@ -131,6 +136,18 @@ def _often_null(schema: pa.Schema) -> list[str]:
     return leaves
 
 
+def _without_empty_maps(table: pa.Table) -> pa.Table:
+    """The table with null for every empty map: null counts can't tell the two apart (see `Reader._read`)."""
+    for place, field in enumerate(table.schema):
+        column = table.column(place)
+        if pa.types.is_map(field.type) and column.null_count < len(column):
+            empty = np.concatenate([np.diff(chunk.offsets.to_numpy()) == 0 for chunk in column.chunks])
+            if np.count_nonzero(empty) > column.null_count:
+                filled = column.take(pa.array(np.arange(len(empty)), mask=empty))
+                table = table.set_column(place, field, filled)
+    return table
+
+
 @dataclass(frozen=True)
 class File:
     """A finished Parquet file, as the log and the manifests name it."""
@@ -171,16 +188,28 @@ class Writer:
             self._output = fs.open_output(self._written)
         except FileNotFoundError:
             raise ConflictError(_BEATEN.format(path)) from None
-        self._parquet = pq.ParquetWriter(
+        try:
+            self._parquet = self._parquet_writer()
+        except BaseException:  # it writes the first bytes already
+            self._output.close()
+            fs.remove(self._written)
+            raise
+
+    def _parquet_writer(self) -> pq.ParquetWriter:
+        names, types = self._schema.names, self._schema.types
+        return pq.ParquetWriter(
             self._output,
             self._schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=[
-                field.name for field in schema if pa.types.is_dictionary(field.type) or field.name in _DICTIONARIES
+                name
+                for name, kind in zip(names, types, strict=True)
+                if pa.types.is_dictionary(kind) or name in _DICTIONARIES
             ],
-            column_encoding={field.name: "DELTA_LENGTH_BYTE_ARRAY" for field in schema if field.name in _DELTA_LENGTHS},
-            write_statistics=["fingerprint", *_often_null(schema)],
+            column_encoding={name: "DELTA_LENGTH_BYTE_ARRAY" for name in names if name in _DELTA_LENGTHS},
+            write_statistics=["fingerprint", *_often_null(self._schema)],
+            write_page_checksum=True,
         )
 
     def write(self, table: pa.Table) -> None:
@@ -193,23 +222,30 @@ class Writer:
             self._flush(whole_groups_only=True)
 
     def close(self) -> File:
-        """Finish the file and give it its name."""
-        self._flush(whole_groups_only=False)
-        self._parquet.close()
-        self._output.close()
+        """Finish the file and give it its name. If that fails, there is no file."""
         try:
+            self._flush(whole_groups_only=False)
+            self._parquet.close()
+            self._output.close()
             size = self._fs.size(self._written)
             self._fs.publish(self._written, self._path)
         except FileNotFoundError:
             raise ConflictError(_BEATEN.format(self._path)) from None
+        except BaseException:
+            self.abort()
+            raise
         self.file = File(self._path.rpartition("/")[2], self._rows, size)
         return self.file
 
     def abort(self) -> None:
         """Leave no file."""
-        self._parquet.close()
-        self._output.close()
-        self._fs.remove(self._written)
+        try:
+            with contextlib.suppress(pa.ArrowException, OSError):  # a full disk has no room for the footer either
+                self._parquet.close()
+            with contextlib.suppress(OSError):
+                self._output.close()
+        finally:
+            self._fs.remove(self._written)
 
     def _flush(self, *, whole_groups_only: bool) -> None:
         if not self._pending_rows:
@@ -218,7 +254,7 @@ class Writer:
         rows = table.num_rows - table.num_rows % self._row_group if whole_groups_only else table.num_rows
         if rows:
             ready = table.slice(0, rows).unify_dictionaries().select(self._schema.names).cast(self._schema)
-            self._parquet.write_table(ready, row_group_size=self._row_group)
+            self._parquet.write_table(_without_empty_maps(ready), row_group_size=self._row_group)
         rest = table.slice(rows)
         self._pending, self._pending_rows = [rest] if rest.num_rows else [], rest.num_rows
         self._rows += rows
@@ -240,13 +276,16 @@ class Reader:
         self._path = path
         try:
             self._source = fs.open_input(path)
-            self._parquet = pq.ParquetFile(self._source)
+            self._parquet = pq.ParquetFile(self._source, page_checksum_verification=True)
+            version = int((self._parquet.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
         except FileNotFoundError:
-            raise CorruptionError(f"{path}: the file is missing; another version of the crawl may need it") from None
-        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptionError(
+                f"{path}: the file is missing: removed by hand, or by retention while it was wanted (store.keep_hours)"
+            ) from None
+        except _UNREADABLE as error:
             raise CorruptionError(f"{path}: not a readable Parquet file: {error}") from None
-        version = int((self._parquet.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
         if version > SCHEMA_VERSION:
+            self.close()
             raise CorruptionError(
                 f"{path}: schema version {version} is newer than this program's {SCHEMA_VERSION}; install a newer cobnut"
             )
@@ -279,7 +318,7 @@ class Reader:
         tables = list(self.tables(columns))
         if tables:
             return pa.concat_tables(tables).unify_dictionaries()
-        return self._parquet.schema_arrow.empty_table()
+        return self._parquet.read_row_groups([], columns=columns)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -294,7 +333,7 @@ class Reader:
         try:
             filled = [name for name in names if name not in empty]
             table = self._parquet.read_row_group(group, columns=filled, use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
+        except _UNREADABLE as error:
             raise CorruptionError(f"{self._path}: row group {group} cannot be read: {error}") from None
         if len(filled) == len(names):
             return table

@@ -121,7 +121,7 @@ class LogEntry:
                 tuple(Layer.from_dict(delta) for delta in values["deltas"]),
                 values["segment"], tuple(values["applied"]), values["statistics"],
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptionError(f"{path}: not a log entry: {error!r}") from None
 
 
@@ -161,9 +161,17 @@ class Store:
         return Snapshot(self, LogEntry(-1, "new", 0, settings.shards, None, ()))
 
     def entry(self, version: int) -> LogEntry:
-        """The log entry of a version."""
+        """The log entry of a version. FileNotFoundError if there is none."""
         path = self.log_path(version)
         return LogEntry.from_json(self.fs.read(path), path)
+
+    def entries(self) -> dict[int, LogEntry]:
+        """All log entries by version, oldest first."""
+        entries = {}
+        for version in self.versions():
+            with contextlib.suppress(FileNotFoundError):  # retention of another process
+                entries[version] = self.entry(version)
+        return entries
 
     def log_path(self, version: int) -> str:
         """Where the log entry of a version is."""
@@ -187,7 +195,7 @@ class Store:
         delta = Layer(version, kind, f"{version:08d}-delta", files, policy)
         applied = (*onto.applied, segment) if segment else onto.applied
         deltas = (*onto.deltas, delta) if files else onto.deltas
-        return self._commit(replace(
+        return self._commit(onto, replace(
             onto, version=version, kind=kind, committed_at=now, deltas=deltas, segment=segment, applied=applied,
             statistics=statistics or {},
         ))  # fmt: skip
@@ -198,31 +206,39 @@ class Store:
         """Make `files` (of `part_path(onto.version + 1, "base", shard)`) the base that replaces all of `onto`."""
         version = onto.version + 1
         base = Layer(version, "base", f"{version:08d}-base", files)
-        return self._commit(replace(
+        return self._commit(onto, replace(
             onto, version=version, kind="compact", committed_at=now, shards=number_of_shards, base=base, deltas=(),
             segment=None, statistics=statistics,
         ))  # fmt: skip
 
-    def _commit(self, entry: LogEntry) -> LogEntry:
-        try:
-            self.fs.create(self.log_path(entry.version), entry.to_json())
-        except FileExistsError:
-            other = self.entry(entry.version)
-            self._remove_unless_named(other)
+    def _commit(self, onto: LogEntry, entry: LogEntry) -> LogEntry:
+        # A writer that slept long enough for retention to remove its number's entry would find the name free again.
+        beaten = any(version > onto.version for version in self.versions())
+        if not beaten:
+            try:
+                self.fs.create(self.log_path(entry.version), entry.to_json())
+            except FileExistsError:
+                beaten = True
+        if beaten:
+            entries = self.entries()
+            self._remove_garbage([entry.version], list(entries.values()))
+            other = entries.get(entry.version) or list(entries.values())[-1]
             raise ConflictError(
-                f"{self.crawl_dir}: another {other.kind} committed version {entry.version} first; "
+                f"{self.crawl_dir}: another {other.kind} committed version {other.version} first; "
                 f"this {entry.kind} changed nothing: run it again"
-            ) from None
-        self._remove_unless_named(entry)
+            )
+        # The version before too: its writer may have been killed between its commit and this.
+        self._remove_garbage([onto.version, entry.version], [onto, entry])
         return entry
 
     # -- garbage -------------------------------------------------------------------------------------------
 
-    def _remove_unless_named(self, entry: LogEntry) -> None:
-        """Remove what crashed or beaten writers left in the directories of this version."""
-        self._sweep([name for name in self._directories() if name.startswith(f"{entry.version:08d}-")], [entry])
-        for name in self.fs.all_names(f"{self.path}/log"):
-            if name.startswith(f".{entry.version:08d}.json."):
+    def _remove_garbage(self, versions: Sequence[int], kept: list[LogEntry]) -> None:
+        """Remove what crashed or beaten writers left in the directories of these versions, unless `kept` name it."""
+        self._sweep([name for name in self._directories() if int(name[:8]) in versions], kept)
+        newest = max(versions)
+        for name in self.fs.all_names(f"{self.path}/log"):  # `.00000007.json.…`, to become entry 7
+            if name[0] == "." and name[1:9].isdigit() and int(name[1:9]) <= newest:
                 self.fs.remove(f"{self.path}/log/{name}")
 
     def expire(self, settings: StoreSettings, now: int) -> int:
@@ -230,12 +246,12 @@ class Store:
 
         Returns how many versions were removed. The newest version's files are never touched.
         """
-        versions = self.versions()
-        entries = {version: self.entry(version) for version in versions}
+        entries = self.entries()
+        versions = list(entries)
         young = now - int(settings.keep_hours * 3_600_000)
         # A version is in use until its successor's commit, so that moment decides, not its own.
         superseded_at = {v: entries[after].committed_at for v, after in itertools.pairwise(versions)}
-        recent = set(versions[-settings.keep_versions :])
+        recent = set(versions[-max(settings.keep_versions, 1) :])
         expired = [v for v in versions if v not in recent and superseded_at[v] < young]
         for version in expired:  # the entries first: an entry whose files are gone would be a lie
             self.fs.remove(self.log_path(version))
@@ -340,9 +356,12 @@ class Snapshot:
 
     @contextlib.contextmanager
     def _open(self, layer: Layer, shard: int) -> Iterator[Reader]:
-        path = f"{self.store.path}/{layer.directory}/{layer.files[shard].name}"
+        file = layer.files[shard]
+        path = f"{self.store.path}/{layer.directory}/{file.name}"
         reader = Reader(self.store.fs, path)
         try:
+            if reader.rows != file.rows:
+                raise CorruptionError(f"{path}: {reader.rows} rows; the log says {file.rows}")
             yield reader
         finally:
             reader.close()
