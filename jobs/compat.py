@@ -1,4 +1,4 @@
-"""What mrjob 0.7.4 needs and newer Pythons have dropped: `distutils` (3.12), `pipes` (3.13), forked pools (3.14).
+"""What mrjob 0.7.4 imports and newer Pythons have dropped: `distutils` (3.12) and `pipes` (3.13).
 
 Owns the stand-ins and nothing else. Import it before mrjob, in `jobs/base.py`: every job, and so every task
 process, passes through there. Where a module exists (an older Python, or setuptools' `distutils`) it stays
@@ -17,7 +17,6 @@ import re
 import shlex
 import shutil
 import sys
-from multiprocessing.pool import ThreadPool
 from types import ModuleType
 
 
@@ -79,17 +78,6 @@ def install() -> list[str]:
     for name in lacking:
         sys.modules.update(STAND_INS[name]())
     return lacking
-
-
-def wait_in_threads() -> None:
-    """Let mrjob's local runner wait for its task processes in threads; call it before a `-r local` job runs.
-
-    mrjob starts a pool of processes of which each does nothing but wait for one task's process. Python 3.12+
-    warns of forking them beside Arrow's threads, and 3.14 starts them afresh, without this module's stand-ins.
-    """
-    import mrjob.local
-
-    mrjob.local.Pool = ThreadPool
 
 
 install()

