@@ -173,11 +173,13 @@ def _fit(widths: list[int], room: int) -> None:
 
 
 def _cell(text: str, width: int, right: bool, *, cut: bool) -> str:
-    columns = _columns(text)
-    if cut and columns > width:
+    if cut and _columns(text) > width:
+        if text.isascii():
+            text = text[: width - 1]
         while _columns(text) > width - 1:
-            text = text[:-1] if _columns(text) - width < 2 else text[: width - 1]
-        text, columns = text + "…", _columns(text) + 1
+            text = text[:-1]
+        text += "…"
+    columns = _columns(text)
     padding = " " * (width - columns)
     return padding + text if right else text + padding
 
