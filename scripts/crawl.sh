@@ -7,7 +7,7 @@ while [ -L "$script" ]; do
   target=$(readlink "$script")
   case $target in /*) script=$target ;; *) script=$(dirname -- "$script")/$target ;; esac
 done
-root=$(CDPATH='' cd -- "$(dirname -- "$script")/.." && pwd -P)
+root=$(CDPATH='' cd -P -- "$(dirname -- "$script")/.." && pwd)
 
 python=$(bash "$root/scripts/venv.sh")
 export COBNUT_CONF_DIR="${COBNUT_CONF_DIR:-$root/conf}"

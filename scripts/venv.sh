@@ -11,7 +11,7 @@
 # the second waits for the first. Needs bash 3.2 or later; the lock is Python's, for macOS has no flock command.
 set -euo pipefail
 
-root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+root=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 extra=${1-}
 venv=${COBNUT_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
@@ -36,6 +36,12 @@ describe() { printf '%s\n' "$(cksum <"$root/setup.py")" "$root" "$venv" "$(versi
 is_ready() {
   [ -f "$stamp" ] && [ ! -e "$unfinished" ] && [ "$(cat "$stamp")" = "$(describe)" ] && is_wanted
 }
+
+# Whether the environment was made where it stands now: environments do not move.
+is_at_home() { [ ! -f "$venv/cobnut-ready" ] || [ "$(sed -n 3p "$venv/cobnut-ready")" = "$venv" ]; }
+
+# Whether what is there can be brought up to date; if not, it is made anew.
+is_repairable() { [ ! -e "$unfinished" ] && probe "$venv/bin/python" && is_wanted && is_at_home; }
 
 # Whether the environment's Python is the one that was asked for, if one was.
 is_wanted() {
@@ -111,14 +117,14 @@ set_up() {
     die "$venv exists and is no Python environment: move it away, or name another place with COBNUT_VENV"
   fi
   : >"$log"
-  if [ -e "$unfinished" ] || ! probe "$venv/bin/python" || ! is_wanted; then
+  if ! is_repairable; then
     say "making $venv with Python $(version_of "$python"): once, it needs the network and about half a minute"
     rm -rf -- "$venv"
     mkdir -p -- "$venv"
     : >"$unfinished"
     step "$python" -I -m venv "$venv"
   else
-    say "updating $venv, for setup.py has changed or it was made elsewhere"
+    say "updating $venv, for setup.py has changed"
     : >"$unfinished"
   fi
   cd -- "$root"
@@ -136,9 +142,7 @@ if ! is_ready; then
   must_be_writable "$(dirname -- "$venv")" ', or name another place with COBNUT_VENV'
   must_be_writable "$root"
   python=$venv/bin/python
-  if [ -e "$unfinished" ] || ! probe "$python" || ! is_wanted; then
-    find_python
-  fi
+  is_repairable || find_python
   take_lock
   is_ready || set_up
 fi
