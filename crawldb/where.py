@@ -260,7 +260,7 @@ class _Parser:
 
     def _expect(self, symbol: str, after: str) -> None:
         if not self._take(symbol):
-            raise self._unexpected(f"{symbol} {after}")
+            raise self._unexpected(f"{symbol.upper()} {after}")
 
     def _unexpected(self, expected: str) -> UsageError:
         return _error(self._token.start, f"expected {expected}, found {self._token}")
@@ -445,11 +445,11 @@ class _Parser:
         sign = -1 if self._take("-") else 1
         token = self._token
         self._next += 1
-        number = sign * (int(token.text) if token.text.isdigit() else float(token.text))
+        # A longer one is beyond 64 bits; it compares as the float next to it.
+        whole = token.text.isdigit() and len(token.text) <= 18
+        number = sign * (int(token.text) if whole else float(token.text))
         unit = self._token
-        if unit.kind != "word" or unit.text.lower() in _KEYWORDS:
-            if isinstance(number, int) and abs(number) >= 1 << 63:
-                number = float(token.text) * sign
+        if unit.kind != "word" or unit.text.lower() in _KEYWORDS or unit.text.lower() in schema.STATE.names:
             return _literal("number", number, start)
         self._next += 1
         return _duration(number, unit.text, start, unit.start)
@@ -586,7 +586,7 @@ def _read_as(left: _Value, right: _Value) -> _Value:
         raise _error(right.start, f"no status {literal!r}{nearest(literal, list(schema.Status.__members__))}")
     if kind == "number" and left.columns == ("score",):
         # The column's 0.1 is the float32 next to 0.1; whoever writes 0.1 means that one.
-        scalar = pa.scalar(literal, pa.float32())
+        scalar = pa.scalar(float(literal), pa.float32())
         return _Value("number", lambda table: scalar, (), right.start, literal)
     return right
 
