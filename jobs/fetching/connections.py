@@ -101,8 +101,8 @@ current = _Current()
 class Answer(http.client.HTTPResponse):
     """http.client's response with a header parser of our own; `exchange.fields` gets the fields as they came."""
 
-    def begin(self) -> None:
-        """Read status line and header fields; 1xx answers before them are skipped."""
+    def begin(self, **_: object) -> None:
+        """Read status line and header fields; 1xx answers before them are skipped. (Newer Pythons pass a limit.)"""
         if self.headers is not None:
             return
         exchange = current.exchange

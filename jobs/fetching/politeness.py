@@ -88,12 +88,13 @@ class HostQueues(Generic[Item]):
 
     @property
     def hosts(self) -> int:
+        """How many hosts there are, those that are done included."""
         return len(self._hosts)
 
-    def waiting(self, host: str) -> int:
-        """Items that wait for one host."""
+    def pending(self, host: str) -> int:
+        """Items of one host that wait or are under way."""
         queues = self._hosts[host]
-        return len(queues.queue) + len(queues.ahead)
+        return len(queues.queue) + len(queues.ahead) + queues.running
 
     def delay(self, host: str) -> float:
         """The gap between two starts, in seconds."""

@@ -39,9 +39,10 @@ _DRAIN_SECONDS = 1.0
 """An answer's body that nobody wants is read so far, to keep the connection; a longer one ends it."""
 _WIRE_SLACK = 1 << 16
 """Bytes over fetch.max_bytes that may come over the wire: codings can make small content larger, not much."""
-_LATENCY_SHARE, _LATENCY_SECONDS = 0.2, 0.05
-"""A request counts as started when its answer begins, since the server had it by then for certain; but no later
-than so much (of the delay; at most) after it was sent, or slow pages would stretch the gap."""
+_LATENCY_SHARE, _LATENCY_SECONDS = 0.5, 0.25
+"""A request counts as started when its answer begins: by then the server had it for certain, however long it stood
+in a queue there, so the server sees the gap. An answer that takes longer than this (so much of the delay, at most so
+many seconds) is slow for reasons of its own, and the gap counts from that long after the request was sent."""
 
 _URL = re.compile(r"https?://[^\s/?#\x00-\x1f\x7f-\U0010ffff]+/[!-~]*").fullmatch
 _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
@@ -169,6 +170,7 @@ class _Run:
         self._adapter = DirectAdapter(options.threads_per_host, _max_hosts(options.threads, options.threads_per_host))
         self._headers = _own_headers(settings)
         self._report = FetchReport()
+        self._total = len(requests)
         self._emitting = threading.Lock()
         self._emit_closed = False
 
@@ -245,13 +247,11 @@ class _Run:
             if thread.ident is not None:
                 # One that hangs in a name look-up is left behind: it can't be ended, and does no more harm
                 thread.join(max(patience - time.monotonic(), 0))
-        with self._emitting:
+        with self._emitting, self._lock:
             self._emit_closed = True
-        with self._lock:
-            waiting = len(self._queues.drain())
-            hanging = sum(exchange is not None for exchange in self._under_way)
-            if waiting + hanging:
-                self._report.left[self._closing or "stopped"] += waiting + hanging
+            left = self._total - self._report.fetched - sum(self._report.left.values())
+            if left:
+                self._report.left[self._closing or "stopped"] += left
         self._adapter.close()
 
     def _close(self, why: str) -> None:
@@ -290,7 +290,7 @@ class _Run:
         Of the waiting threads only the one with the earliest alarm wakes up by itself; it passes the rest on.
         """
         while True:
-            if self._closing is not None:
+            if self._closing is not None or self._stop.is_set():
                 return None
             now = time.monotonic()
             item = self._queues.next(now)
@@ -332,7 +332,7 @@ class _Run:
             for other in given_up:
                 if isinstance(other, RobotsRequest):
                     self._queues.release(other.page.host)
-        if not self._queues.waiting(item.host):
+        if not self._queues.pending(item.host):
             for origin in self._robots.pop(item.host, ()):
                 self._adapter.forget(origin)
 
