@@ -29,7 +29,7 @@ def find(family: Mapping[str, Member], name: str, setting: str) -> Member:
         member: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             member = getattr(member, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the latter two: ":name", ".module:name"
         raise UsageError(f"{setting} = {name}: {error}") from None
     found: Member = member
     return found

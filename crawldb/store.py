@@ -221,24 +221,30 @@ class Store:
                 beaten = True
         if beaten:
             entries = self.entries()
-            self._remove_garbage([entry.version], list(entries.values()))
+            self._remove_garbage(entry.version, entry.version, list(entries.values()))
             other = entries.get(entry.version) or list(entries.values())[-1]
             raise ConflictError(
                 f"{self.crawl_dir}: another {other.kind} committed version {other.version} first; "
                 f"this {entry.kind} changed nothing: run it again"
             )
         # The version before too: its writer may have been killed between its commit and this.
-        self._remove_garbage([onto.version, entry.version], [onto, entry])
+        self._remove_garbage(onto.version, entry.version, [onto, entry])
         return entry
 
     # -- garbage -------------------------------------------------------------------------------------------
 
-    def _remove_garbage(self, versions: Sequence[int], kept: list[LogEntry]) -> None:
-        """Remove what crashed or beaten writers left in the directories of these versions, unless `kept` name it."""
-        self._sweep([name for name in self._directories() if int(name[:8]) in versions], kept)
-        newest = max(versions)
+    def _remove_garbage(self, first: int, last: int, kept: list[LogEntry]) -> None:
+        """Remove all from the directories of the versions `first` to `last` that none of the `kept` entries names."""
+        named = {f"{layer.directory}/{file.name}" for entry in kept for layer in entry.layers()
+                 for file in layer.files.values()}  # fmt: skip
+        for directory in self.fs.names(self.path):
+            if directory[:8].isdigit() and directory[8:9] == "-" and first <= int(directory[:8]) <= last:
+                for name in self.fs.all_names(f"{self.path}/{directory}"):
+                    if f"{directory}/{name}" not in named:
+                        self.fs.remove(f"{self.path}/{directory}/{name}")
+                self.fs.remove_if_empty(f"{self.path}/{directory}")
         for name in self.fs.all_names(f"{self.path}/log"):  # `.00000007.json.…`, to become entry 7
-            if name[0] == "." and name[1:9].isdigit() and int(name[1:9]) <= newest:
+            if name[0] == "." and name[1:9].isdigit() and int(name[1:9]) <= last:
                 self.fs.remove(f"{self.path}/log/{name}")
 
     def expire(self, settings: StoreSettings, now: int) -> int:
@@ -256,20 +262,8 @@ class Store:
         for version in expired:  # the entries first: an entry whose files are gone would be a lie
             self.fs.remove(self.log_path(version))
         kept = [entry for version, entry in entries.items() if version not in expired]
-        self._sweep([name for name in self._directories() if int(name[:8]) <= versions[-1]], kept)
+        self._remove_garbage(0, versions[-1], kept)
         return len(expired)
-
-    def _directories(self) -> list[str]:
-        return [name for name in self.fs.names(self.path) if name[:8].isdigit() and name[8:9] == "-"]
-
-    def _sweep(self, directories: list[str], kept: list[LogEntry]) -> None:
-        named = {f"{layer.directory}/{file.name}" for entry in kept for layer in entry.layers()
-                 for file in layer.files.values()}  # fmt: skip
-        for directory in directories:
-            for name in self.fs.all_names(f"{self.path}/{directory}"):
-                if f"{directory}/{name}" not in named:
-                    self.fs.remove(f"{self.path}/{directory}/{name}")
-            self.fs.remove_if_empty(f"{self.path}/{directory}")
 
 
 class Snapshot:

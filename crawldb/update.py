@@ -12,12 +12,17 @@ What becomes of the status (Nutch's CrawlDbReducer; an outcome acts the same wha
     notmodified    notmodified                              as the schedule says
     redir_temp     redir_temp                               as the schedule says
     redir_perm     redir_perm                               as the schedule says
-    gone           gone                                     interval × gone_factor, at most 0.9 max_interval
+    gone           gone                                     interval × gone_factor, at most 0.9 max_interval;
+                                                            a seed's fixed interval as it is
     retry          unfetched, retries + 1;                  retry_delay × retry_backoff^retries, not before Retry-After;
                    gone once max_retries is reached         then as gone
     postponed      unchanged                                retry_delay, not before Retry-After
     (link only)    unchanged; unfetched if new              unchanged; at once if new
     (seed)         unchanged; unfetched if new              unchanged; at once if new
+
+Whatever was fetched is due again after max_interval at the latest: Nutch's generate takes what is due later than that
+for due now, and so does ours. Where Nutch makes a page with a longer interval unfetched (forceRefetch), only its
+interval and due time are brought back: that it was fetched stays true.
 """
 
 from __future__ import annotations
@@ -109,17 +114,16 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     interval = np.where(heard, _ints(delta["interval"], -1), -1)
     spoken = interval >= 0
     interval = np.where(spoken, interval, _ints(old["interval"], schedule.interval))
-    fixed = np.where(heard, _bools(delta["interval_fixed"]), _bools(old["interval_fixed"]))
+    fixed = np.where(spoken, _bools(delta["interval_fixed"]), _bools(old["interval_fixed"]))
     discovered_at = (
         _ints(old["discovered_at"], 0) if "discovered_at" in old.column_names else np.zeros(len(known), np.int64)
     )
     discovered_at = np.where(known, discovered_at, _first(delta["discovered_at"], delta["fetched_at"]))
     due_at = np.where(known, _ints(old["due_at"], 0), discovered_at)
     last_fetch = _ints(old["fetched_at"], 0)
-    answered_before = known & np.isin(
-        status, [Status.fetched, Status.notmodified, Status.redir_temp, Status.redir_perm]
-    )
-    due_at = np.where(spoken & answered_before, last_fetch + interval * 1000, due_at)
+    answered_before = known & (last_fetch > 0) & ~np.isin(status, [Status.unfetched, Status.gone])
+    longest = schedule.max_interval * 1000
+    due_at = np.where(spoken & answered_before, last_fetch + np.minimum(interval * 1000, longest), due_at)
 
     # -- the fetch
     fetched = outcome >= 0
@@ -140,7 +144,7 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     interval, due_at = _reschedule(
         answered, interval, due_at, fixed, schedule,
         Answered(
-            interval, fetched_at, np.where(modified_before > 0, modified_before, fetched_at),
+            interval, fetched_at, np.where((modified_before > 0) & (unchanged | ~compared), modified_before, fetched_at),
             np.where(unchanged, -1, np.where(compared, 1, 0)).astype(np.int8),
         ),
     )  # fmt: skip
@@ -152,6 +156,7 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     patience = np.minimum(patience, float(schedule.max_interval)) * 1000
     later = np.maximum(fetched_at + patience.astype(np.int64), _ints(delta["retry_after"], 0))
     due_at = np.where((failed & ~given_up) | postponed, later, due_at)
+    due_at = np.where(fetched, np.minimum(due_at, fetched_at + longest), due_at)
     retries = np.where(answered, 0, np.where(failed, np.minimum(retries + 1, 127), retries))
 
     status = np.select(
@@ -184,7 +189,7 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
         "score": score.astype(np.float32),
         "depth": depth,
         "signature": _choose(success & ~_nulls(delta["signature"]), delta["signature"], old["signature"]),
-        "discovered_at": _times(discovered_at),
+        "discovered_at": _times(discovered_at, missing=discovered_at == 0),
     }  # fmt: skip
     columns = set(old.column_names)
     birth = pa.array(~known)

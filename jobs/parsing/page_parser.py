@@ -1,0 +1,80 @@
+"""A whole page in, a whole document out: `PageParser` puts the parts of this room together."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from crawldb.families import find
+from crawldb.settings import Settings
+from crawldb.urls import canonicalize
+from jobs.parsing.contract import Document, Extract, Outlink, Page
+from jobs.parsing.directives import directives, refresh_target
+from jobs.parsing.media_types import media_type
+from jobs.parsing.outlinks import Outlinks
+from jobs.parsing.parsers import PARSERS
+from jobs.parsing.signatures import SIGNATURES
+
+_language_tag = re.compile(r"[A-Za-z]{1,8}(?:[-_][A-Za-z0-9]{1,8}){0,6}").fullmatch
+
+
+class PageParser:
+    """Parses pages one by one. Raises UsageError for wrong settings, and nothing for a page."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.parse
+        self._agent = settings.http.agent_name.strip().lower()
+        self._signature = find(SIGNATURES, settings.parse.signature, "parse.signature")
+        self._outlinks = Outlinks(settings)
+
+    def parse(self, page: Page) -> Document:
+        """What `page` says."""
+        kind = media_type(page.content, page.content_type)
+        parser = PARSERS.get(kind)
+        if parser is None:
+            document = Document("no_parser", kind, kind)
+        else:
+            try:
+                document = self._document(page, kind, parser(page.content, page.content_type, self._settings))
+            except Exception as error:  # a parser's bug costs one page, not the round
+                document = Document("failed", f"{type(error).__name__}: {error}"[:500], kind)
+        if document.parse_status != "parsed":
+            document.noindex, document.nofollow = directives([], page.headers, self._agent)
+        document.signature = self._signature(page.content, document.text)
+        return document
+
+    def redirect(
+        self, page_url: str, host: str, depth: int, target: str | None, kind: str = "redirect"
+    ) -> tuple[list[Outlink], Counter[str]]:
+        """The link that a redirect is, filtered like any other; a redirect's target has the page's own depth."""
+        return self._outlinks.redirect(page_url, host, depth, target, kind)
+
+    def _document(self, page: Page, kind: str, extract: Extract) -> Document:
+        base = page.url
+        if extract.base is not None:
+            base = canonicalize(extract.base, page.url) or page.url
+        noindex, nofollow = directives(extract.robots, page.headers, self._agent)
+        refresh = extract.refresh or _header(page, "refresh")
+        outlinks, refused = self._outlinks.of_page(
+            page.url, page.host, page.depth, base, extract.references, nofollow,
+            refresh_target(refresh) if refresh else None,
+        )  # fmt: skip
+        return Document(
+            "parsed", None, kind, extract.charset, extract.title, extract.text,
+            _language(extract.language or _header(page, "content-language")),
+            canonicalize(extract.canonical, base) if extract.canonical else None,
+            noindex, nofollow, None, outlinks, refused,
+        )  # fmt: skip
+
+
+def _header(page: Page, wanted: str) -> str | None:
+    for name, value in page.headers:
+        if len(name) == len(wanted) and name.lower() == wanted:
+            return value
+    return None
+
+
+def _language(declared: str | None) -> str | None:
+    """A single language tag, as it was written; lists and what is no tag count as not declared."""
+    declared = (declared or "").strip()
+    return declared if _language_tag(declared) else None

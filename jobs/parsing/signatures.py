@@ -1,0 +1,54 @@
+"""Signatures: 16 bytes that tell whether a page's content has changed, and whether two pages have the same.
+
+A family of functions `(content, text) -> bytes`: the body, and the visible text or None where no parser took it.
+A page without text is signed by its body, or else all framesets and script-only pages were duplicates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable
+
+Signature = Callable[[bytes, "str | None"], bytes]
+
+PROFILE_MINIMUM_LETTERS = 2
+"""text_profile: shorter words don't count."""
+PROFILE_QUANTUM = 0.01
+"""text_profile: frequencies are rounded down to multiples of this share of the highest one, at least 2."""
+
+_word = re.compile(rf"\w{{{PROFILE_MINIMUM_LETTERS},}}").findall
+
+
+def content_md5(content: bytes, text: str | None) -> bytes:
+    """MD5 of the body: any byte counts."""
+    return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+def text_md5(content: bytes, text: str | None) -> bytes:
+    """MD5 of the visible text: markup, scripts and white space don't count."""
+    return hashlib.md5(text.encode() if text else content, usedforsecurity=False).digest()
+
+
+def text_profile(content: bytes, text: str | None) -> bytes:
+    """MD5 of the frequent words, so that small edits, order and rare words don't count.
+
+    After the idea of Nutch's TextProfileSignature: words are lower-cased, their frequencies quantised, and those that
+    fall below the quantum dropped. A text in which no word is repeated counts with all its words.
+    """
+    frequencies = Counter(_word(text.lower())) if text else Counter[str]()
+    if not frequencies:
+        return text_md5(content, text)
+    highest = max(frequencies.values())
+    quantum = max(2, round(highest * PROFILE_QUANTUM)) if highest > 1 else 1
+    profile = sorted([(-(count // quantum), word) for word, count in frequencies.items() if count >= quantum])
+    lines = "\n".join([f"{word} {-times}" for times, word in profile])
+    return hashlib.md5(lines.encode(), usedforsecurity=False).digest()
+
+
+SIGNATURES: dict[str, Signature] = {
+    "content": content_md5,
+    "text": text_md5,
+    "text_profile": text_profile,
+}
