@@ -281,8 +281,6 @@ class _Reader:
                 self.extract.refresh = content
         elif pragma == "content-language":
             self._pragma_language = self._pragma_language or content
-        elif pragma == "x-robots-tag":
-            self.extract.robots.append(("robots", content))
 
 
 _LINE_ELEMENTS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from crawldb.errors import CobnutError
 from crawldb.families import find
 from crawldb.settings import Settings
 from crawldb.urls import canonicalize
@@ -36,6 +37,8 @@ class PageParser:
         else:
             try:
                 document = self._document(page, kind, parser(page.content, page.content_type, self._settings))
+            except CobnutError:
+                raise  # Ctrl-C is not the page's failure
             except Exception as error:  # a parser's bug costs one page, not the round
                 document = Document("failed", f"{type(error).__name__}: {error}"[:500], kind)
         if document.parse_status != "parsed":
