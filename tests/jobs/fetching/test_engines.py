@@ -308,10 +308,10 @@ def test_content_is_cut_at_max_bytes(crawl: Crawl, server: Any, tools: Any) -> N
 
 
 def bomb(layers: int) -> bytes:
-    """64 MB of zeros, packed once or twice."""
+    """16 MB of zeros, packed once or twice."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=9, mtime=0) as stream:
-        for _ in range(64):
+        for _ in range(16):
             stream.write(bytes(MEGABYTE))
     return packed.getvalue() if layers == 1 else gzipped(packed.getvalue())
 
