@@ -1,20 +1,26 @@
-"""What all tests share: the checkout's place, and Hypothesis without a clock."""
+"""What all tests share: the checkout's place, its dependencies, and Hypothesis without a clock."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-# A shared or slow machine is no failure; `HYPOTHESIS_PROFILE`-like knobs would make runs differ.
-hypothesis.settings.register_profile("cobnut", deadline=None)
+hypothesis.settings.register_profile("cobnut", deadline=None)  # a machine that is shared or slow is no failure
 hypothesis.settings.load_profile("cobnut")
-
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def checkout() -> Path:
     """The root of the checkout under test."""
-    return CHECKOUT
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def requirements(checkout: Path) -> dict[str, list[str]]:
+    """setup.py's lists RUN and TEST, read and not run."""
+    tree = ast.parse((checkout / "setup.py").read_text("utf-8"))
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned}

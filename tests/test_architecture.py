@@ -32,7 +32,6 @@ ROOMS = {
     "html.parser": r"jobs/parsing/.+",
     "hdfs": r"crawldb/filesystem\.py",
     "can_ada": r"crawldb/(urls|fingerprint)\.py",
-    "ada_url": r"crawldb/(urls|fingerprint)\.py",
     "w3lib.url": r"crawldb/(urls|fingerprint)\.py",
     "w3lib.encoding": r"jobs/parsing/charset\.py",
     "publicsuffixlist": r"crawldb/(urls|fingerprint)\.py",
