@@ -7,6 +7,7 @@ leaves the rest to `FileSystem`. Here: the local file system.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import errno
 import os
 import shutil
@@ -66,6 +67,20 @@ class FileSystem:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(written)
+
+    def try_lock(self, path: str) -> IO[bytes] | None:
+        """Hold a lock until the returned file is closed or the process ends, however it ends; None if another holds it.
+
+        An advisory lock between commands on one machine (flock(2)). Nothing that is committed depends on it.
+        """
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        file = open(path, "ab")  # noqa: SIM115  (open is locked)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        return file
 
     def names(self, path: str) -> list[str]:
         """The names in a directory, sorted; none if there is no such directory. Names with a dot are unfinished."""

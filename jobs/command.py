@@ -6,18 +6,19 @@ Owns argparse's common options, exit codes and what goes to stderr. What a comma
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from crawldb import settings as configuration
-from crawldb.errors import CobnutError
+from crawldb.errors import CobnutError, ConflictError
 from crawldb.filesystem import resolve
-from crawldb.segments import Segments
+from crawldb.segments import Segment, Segments
 from crawldb.settings import Settings
 from crawldb.store import Store
 from jobs import control
@@ -32,10 +33,32 @@ class Run:
     control: str
     store: Store = field(init=False)
     segments: Segments = field(init=False)
+    _held: dict[str, IO[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = Store(self.crawl_dir)
         self.segments = Segments(self.crawl_dir)
+
+    def hold(self, segment: Segment) -> bool:
+        """Keep other commands on this machine off a segment while this one works on it; False if another does."""
+        if segment.name not in self._held:
+            lock = segment.fs.try_lock(f"{segment.path}/.lock")
+            if lock is None:
+                return False
+            self._held[segment.name] = lock
+        return True
+
+    def hold_or_fail(self, segment: Segment) -> Segment:
+        """The segment, held. ConflictError if another command works on it."""
+        if not self.hold(segment):
+            raise ConflictError(f"{segment.path}: another command is working on it; wait for it to end")
+        return segment
+
+    def close(self) -> None:
+        """Let go of all segments."""
+        for lock in self._held.values():
+            lock.close()
+        self._held.clear()
 
     def job(
         self, job_class: type[Any], items: Sequence[Any], context: Mapping[str, Any], label: str, unit: str
@@ -112,8 +135,12 @@ def _execute(arguments: argparse.Namespace, function: Callable[[Run], int]) -> i
     runner = [f"run.runner={arguments.runner}"] if arguments.runner else []
     settings = configuration.load(arguments.conf, [*arguments.overrides, *runner])
     _, crawl_dir = resolve(arguments.crawl_dir)
-    with control.control_directory(settings.run.temporary) as directory, control.interruptible(directory):
-        return function(Run(crawl_dir, settings, directory))
+    with (
+        control.control_directory(settings.run.temporary) as directory,
+        control.interruptible(directory),
+        contextlib.closing(Run(crawl_dir, settings, directory)) as run,
+    ):
+        return function(run)
 
 
 def guarded(verb: str, function: Callable[[], int]) -> int:

@@ -26,11 +26,11 @@ _CONFLICTS = 10
 def oldest_in(run: Run, phase: str, name: str | None = None) -> Segment:
     """The segment called `name`, or the oldest one that `phase` comes next for. UsageError if there is none."""
     if name:
-        return run.segments.find(name)
+        return run.hold_or_fail(run.segments.find(name))
     applied = run.store.snapshot().entry.applied
     segments = run.segments.in_flight(applied)
     for segment in segments:
-        if next_phase(segment) == phase:
+        if next_phase(segment) == phase and run.hold(segment):
             return segment
     states = ", ".join(f"{segment.name} needs {next_phase(segment)}" for segment in segments)
     raise UsageError(f"{run.crawl_dir}: no segment is ready for {phase}" + (f"; {states}" if states else ""))
@@ -75,6 +75,9 @@ def run(run: Run, seeds: list[str], rounds: int, update: bool = False) -> int:
         compact_if_due(run)
     broken = run.segments.in_flight(run.store.snapshot().entry.applied)
     for segment in broken:
+        if not run.hold(segment):
+            say(f"crawl     leaving the round {segment.name} to another command, which is working on it")
+            continue
         say(f"crawl     finishing the round {segment.name}, which needs {next_phase(segment)}")
         finish(run, segment)
     for number in range(1, rounds + 1):

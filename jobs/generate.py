@@ -91,7 +91,7 @@ def run(run: Run) -> Segment | None:
         number = run.segments.last_number() + 1
         in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
         now = now_ms()
-        segment = run.segments.begin(now, number)
+        segment = run.hold_or_fail(run.segments.begin(now, number))
         context = {
             "version": snapshot.version, "now": now, "in_flight": in_flight, "segment": segment.path,
             "tasks": run.settings.generate.tasks or run.processes(),

@@ -1,0 +1,128 @@
+"""kill -9 anywhere, Ctrl-C, two commands at once: the same call again ends with the same crawldb."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.rounds.conftest import ROOT, Crawler, environment, rows
+
+ROUNDS = 2
+SMALL_CHUNKS = ("--set", "fetch.chunk_rows=10", "--set", "fetch.threads=8", "--set", "store.shards=2")
+
+
+def closed_pages(crawl_dir: Path) -> set[str]:
+    """The URLs in finished content chunks, committed or not."""
+    chunks = crawl_dir.glob("segments/*/content/part-*.parquet")
+    return {url for chunk in chunks for url in pq.read_table(chunk, columns=["url"])["url"].to_pylist()}
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_if_nothing_happened(crawler: Crawler) -> None:
+    undisturbed = crawler.crawl("undisturbed", *SMALL_CHUNKS, rounds=ROUNDS)
+    total = len(closed_pages(undisturbed))
+    crawler.server.reset()
+    crawl_dir = crawler.directory / "killed"
+    moments, kills = random.Random(20261124), 0
+    asked_after_closed: list[str] = []
+    phases: Counter[str] = Counter()
+    closed: set[str] = set()
+    # Rounds are counted by what is applied: a call that finishes a broken round has fewer left to run.
+    while (applied := _applied(crawl_dir)) < ROUNDS or not _settled(crawl_dir):
+        before = len(crawler.pages_requested())
+        seeds = ["-s", str(crawler.seeds)] if applied < 0 else []
+        rounds = max(ROUNDS - max(applied, 0) - _in_flight(crawl_dir), 0)
+        command = crawler.command(
+            "crawl", *seeds, *SMALL_CHUNKS, str(crawl_dir), str(rounds), program="tests.rounds.killed"
+        )
+        life = subprocess.run(
+            command, cwd=ROOT, env={**environment(), "COBNUT_DIES_AT": str(moments.randint(1, 45))}, check=False,
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert life.returncode in (0, -signal.SIGKILL), life.stderr
+        kills += life.returncode != 0
+        phases[_last_phase(life.stderr)] += life.returncode != 0
+        asked_after_closed += [url for url in crawler.pages_requested()[before:] if url in closed]
+        closed = closed_pages(crawl_dir)
+        assert kills < 500
+    assert kills >= 50, f"only {kills} kills: {phases}"
+    assert asked_after_closed == []
+    assert rows(crawl_dir) == rows(undisturbed)
+    repeated = len(crawler.pages_requested()) - total
+    assert repeated <= kills * (10 + 8)  # the open chunk and what was under way
+    left_over = [path for path in crawl_dir.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
+    assert left_over == []
+
+
+def _applied(crawl_dir: Path) -> int:
+    """How many segments are applied, -1 before the seeds are in."""
+    from crawldb.store import Store
+
+    store = Store(str(crawl_dir))
+    return len(store.snapshot().entry.applied) if store.versions() else -1
+
+
+def _in_flight(crawl_dir: Path) -> int:
+    from crawldb.segments import Segments
+    from crawldb.store import Store
+
+    store = Store(str(crawl_dir))
+    return len(Segments(str(crawl_dir)).in_flight(store.snapshot().entry.applied)) if store.versions() else 0
+
+
+def _settled(crawl_dir: Path) -> bool:
+    """True when no call is needed to tidy up: one last call with 0 rounds then runs to its end below."""
+    return _in_flight(crawl_dir) == 0
+
+
+def _last_phase(stderr: str) -> str:
+    lines = [line.split()[0] for line in stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else "start"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["inline", "local"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_keeps_what_is_complete(crawler: Crawler, runner: str, number: int, code: int) -> None:
+    usual = crawler.crawl("usual", rounds=2)
+    crawler.server.reset()
+    crawl_dir = crawler.directory / "stopped"
+    command = crawler.command("crawl", "-s", str(crawler.seeds), "-r", runner, str(crawl_dir), "2", delay=0.4)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(crawler.pages_requested()) < 12 and time.monotonic() < deadline:  # into the second round's fetch
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    complete = closed_pages(crawl_dir)
+    answered = set(crawler.pages_requested())
+    assert answered <= complete  # what had been asked for was committed
+    before = len(crawler.pages_requested())
+    said = crawler.run("crawl", str(crawl_dir), "0")
+    assert "which needs fetch" in said
+    assert not set(crawler.pages_requested()[before:]) & complete
+    assert rows(crawl_dir) == rows(usual)
+
+
+@pytest.mark.slow
+def test_two_loops_on_one_directory_never_ask_twice(crawler: Crawler) -> None:
+    crawl_dir = crawler.directory / "shared"
+    crawler.run("inject", str(crawl_dir), str(crawler.seeds))
+    command = crawler.command("crawl", "--top", "40", str(crawl_dir), "5")
+    loops = [
+        subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [loop.communicate(timeout=240)[1] for loop in loops]
+    assert [loop.returncode for loop in loops] == [0, 0], said
+    assert not [url for url, times in Counter(crawler.pages_requested()).items() if times > 1]
+    assert _in_flight(crawl_dir) == 0
