@@ -68,13 +68,14 @@ def _status(row: dict[str, Any], now: int) -> str:
     if row["fetched_at"] is None:
         return f"Never fetched so far{answer}"
     when = f"{_ago(row['fetched_at'], now)}{answer}"
-    unchanged = f", when the content was as {_ago(row['modified_at'], now)}" if row["modified_at"] is not None else ""
+    unchanged = f"; the content is of {_ago(row['modified_at'], now)}" if row["modified_at"] is not None else ""
+    target = row["redirect_to"] or "an address that cannot be crawled"
     sentences = {
         "unfetched": f"Not fetched: the last attempt failed {when}, {row['retries']} in a row",
         "fetched": f"Fetched {when}",
         "notmodified": f"Unchanged when it was last asked for, {when}{unchanged}",
-        "redir_temp": f"Redirects for now to {row['redirect_to']}, as of {when}",
-        "redir_perm": f"Redirects for good to {row['redirect_to']}, as of {when}",
+        "redir_temp": f"Redirects for now to {target}, as of {when}",
+        "redir_perm": f"Redirects for good to {target}, as of {when}",
         "gone": f"Gone: the last attempt failed {when}",
         "duplicate": f"A duplicate: another page has the same content; fetched {when}",
         "orphan": f"An orphan: no page links here any more; fetched {when}",

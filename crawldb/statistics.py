@@ -199,8 +199,8 @@ class _Scores:
 
 
 def _shortest(value: float) -> float:
-    """The float whose text is the shortest that names the same float32."""
-    return float(str(np.float32(value)))
+    """The float whose text is the shortest that names the same float32; zero without a sign."""
+    return float(str(np.float32(value))) + 0.0
 
 
 class _Hosts:
@@ -254,12 +254,17 @@ def to_json(statistics: dict[str, Any]) -> str:
 def to_text(statistics: dict[str, Any]) -> str:
     """For people: facts, then a small table for each column that was counted."""
     rows = statistics["rows"]
-    lines = [f"{label:<11}{text}" for label, text in _facts(statistics)]
-    for name in ("status", "reason", "http_status", "retries", "depth"):
-        lines += ["", *_table(name, statistics[name], rows)]
-    lines += ["", *_quantiles(statistics["score"])]
+    counts = {name: statistics[name] for name in ("status", "reason", "http_status", "retries", "depth")}
     hosts = {host["host"]: host["rows"] for host in statistics["top_hosts"]}
-    lines += ["", *_table(f"host (the largest of {statistics['hosts']:,})", hosts, rows)]
+    tables = {**counts, f"host (the largest of {statistics['hosts']:,})": hosts}
+    width = max(len(name) for title, column in tables.items() for name in [title, *column]) + 2
+    lines = [f"{label:<11}{text}" for label, text in _facts(statistics)]
+    lines += ["", *_quantiles(statistics["score"])]
+    for title, column in tables.items():
+        lines += ["", f"{title:<{width}}{'rows':>15}  {'share':>6}"]
+        for name, number in column.items():
+            shown = "(none)" if name == "null" else name
+            lines.append(f"  {shown:<{width - 2}}{number:>15,}  {100 * number / rows:>5.1f}%")
     return "\n".join(lines) + "\n"
 
 
@@ -268,20 +273,15 @@ def _facts(statistics: dict[str, Any]) -> Iterable[tuple[str, str]]:
     yield "version", f"{statistics['version']} ({statistics['kind']}, {statistics['committed_at']})"
     yield "rows", f"{statistics['rows']:,}"
     yield "bytes", f"{size:,}" + (f" ({size / known:.1f} a row stored)" if known else "")
-    yield "files", (f"{statistics['shards']} shards, a base of {statistics['base_rows']:,} rows, "
-                    f"{statistics['deltas']} deltas of {statistics['delta_rows']:,} rows")  # fmt: skip
+    yield "files", (f"{_number(statistics['shards'], 'shard')}, base: {_number(statistics['base_rows'], 'row')}, "
+                    f"{_number(statistics['deltas'], 'delta')}: {_number(statistics['delta_rows'], 'row')}")  # fmt: skip
     yield "due now", f"{statistics['due_now']:,}"
     soonest = f", the first at {statistics['next_due_at']}" if statistics["next_due_at"] else ""
     yield "due later", f"{statistics['due_later']:,}{soonest}"
 
 
-def _table(title: str, counts: dict[str, int], rows: int) -> list[str]:
-    names = ["(none)" if name == "null" else name for name in counts]
-    width = max(map(len, [title, *names])) + 2
-    lines = [f"{title:<{width}}{'rows':>15}  {'share':>6}"]
-    for name, number in zip(names, counts.values(), strict=True):
-        lines.append(f"  {name:<{width - 2}}{number:>15,}  {100 * number / rows:>5.1f}%")
-    return lines
+def _number(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _quantiles(scores: dict[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ def _row(url: str, **values: Any) -> dict[str, Any]:
 def base_rows() -> list[dict[str, Any]]:
     """The rows of version 0."""
     fetched = {"fetched_at": NOW - 2 * DAY, "due_at": NOW + 28 * DAY}
-    posted = {"method": "POST", "body": b"q=\x00\xff", "headers": [("Accept", "a/b"), ("X", "\"\n")]}
+    posted = {"method": "POST", "body": b"q=\x00\xff", "headers": [("Accept", "a/b"), ("X", '"\n')]}
     post = _row("https://example.com/search", **posted, depth=0, discovered_from=None)
     post["fingerprint"] = fingerprint(post["url"], "POST", posted["body"])
     return [
