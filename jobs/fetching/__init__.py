@@ -12,5 +12,6 @@ from __future__ import annotations
 
 from jobs.fetching.contract import Engine, FetchReport, FetchRequest, FetchResult
 from jobs.fetching.engines import ENGINES, engine
+from jobs.fetching.sending import user_agent
 
-__all__ = ["ENGINES", "Engine", "FetchReport", "FetchRequest", "FetchResult", "engine"]
+__all__ = ["ENGINES", "Engine", "FetchReport", "FetchRequest", "FetchResult", "engine", "user_agent"]

@@ -1,7 +1,8 @@
 """The `requests` engine: threads, and prepared requests straight to the adapter.
 
 Owns the threads of a fetch task, the watchdog over them (deadlines, stop, fetch.time_limit) and the way from a
-FetchRequest to a FetchResult. Whose turn it is, `politeness` says; what an answer means, `outcomes` and `robots`.
+FetchRequest to a FetchResult. Whose turn it is, `politeness` says; what is sent, `sending`; what came back, `replies`;
+what that means, `outcomes` and `robots`.
 """
 
 from __future__ import annotations
@@ -9,18 +10,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from requests.models import PreparedRequest
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout
 
-from crawldb.errors import UsageError
 from crawldb.schema import FetchOutcome
 from crawldb.settings import Settings
 from crawldb.urls import canonicalize, host_of, origin_of
@@ -28,28 +26,14 @@ from jobs.fetching import outcomes, robots
 from jobs.fetching.connections import DirectAdapter, Exchange, ExchangeError, current
 from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult
 from jobs.fetching.politeness import HostQueues
-from jobs.fetching.robots import Refusal, Robots
+from jobs.fetching.replies import Reply, latency, read, result_of, result_of_refusal, result_without_answer
+from jobs.fetching.robots import Robots
+from jobs.fetching.sending import own_headers, page_headers, unsendable, user_agent
+
+__all__ = ["fetch", "user_agent"]
 
 _TICK = 0.1
 """Seconds between two looks of the watchdog."""
-_PIECE = 1 << 16
-"""Bytes read at once."""
-_DRAIN_BYTES = 1 << 16
-_DRAIN_SECONDS = 1.0
-"""An answer's body that nobody wants is read so far, to keep the connection; a longer one ends it."""
-_WIRE_SLACK = 1 << 16
-"""Bytes over fetch.max_bytes that may come over the wire: codings can make small content larger, not much."""
-_LATENCY_SHARE, _LATENCY_SECONDS = 0.5, 0.25
-"""A request counts as started when its answer begins: by then the server had it for certain, however long it stood
-in a queue there, so the server sees the gap. An answer that takes longer than this (so much of the delay, at most so
-many seconds) is slow for reasons of its own, and the gap counts from that long after the request was sent."""
-
-_URL = re.compile(r"https?://[^\s/?#\x00-\x1f\x7f-\U0010ffff]+/[!-~]*").fullmatch
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
-_FRAMING_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "expect", "te"}
-"""Ours to set: with others the server and we would not agree where a message ends."""
-_UNDECODABLE = {"br", "zstd", "compress", "x-compress", "sdch", "dcb", "dcz"}
-"""Real codings that may lack a decoder here. Other unknown words in Content-Encoding are taken for mistakes."""
 
 
 class RobotsRequest(NamedTuple):
@@ -60,41 +44,6 @@ class RobotsRequest(NamedTuple):
     url: str
     host: str
     hops: int
-
-
-@dataclass(slots=True)
-class Reply:
-    """What one exchange came to: an answer, or an error in `reason` with `status` None."""
-
-    exchange: Exchange
-    began: int
-    """UTC milliseconds."""
-    elapsed: int = 0
-    status: int | None = None
-    reason: str | None = None
-    detail: str | None = None
-    content: bytes | None = None
-    truncated: str | None = None
-
-    def header(self, name: str) -> str | None:
-        """The first header field of this name (lower case)."""
-        for field, value in self.exchange.fields:
-            if field.lower() == name:
-                return value
-        return None
-
-    @property
-    def stopped(self) -> bool:
-        """True if we cut it off to end the run, so that it says nothing about the page."""
-        return self.exchange.cut == "stopped" and (self.status is None or self.truncated in ("seconds", "broken"))
-
-    def started(self, delay: float) -> float:
-        """When the request counts as started at the server (see _LATENCY_SHARE)."""
-        exchange = self.exchange
-        answered = time.monotonic() if exchange.answered is None else exchange.answered
-        if exchange.sent is None:
-            return answered
-        return min(answered, exchange.sent + _latency(delay))
 
 
 def fetch(
@@ -108,44 +57,6 @@ def fetch(
     if not requests:
         return FetchReport()
     return _Run(requests, settings, emit, stop).run()
-
-
-def user_agent(settings: Settings) -> str:
-    """The User-Agent header: `name/version (description; url; email)`.
-
-    Raises UsageError when http.agent_name is empty or not a product token (RFC 9110 §10.1.5), or when another part
-    cannot stand in a header.
-    """
-    http = settings.http
-    name = http.agent_name.strip()
-    if not name:
-        raise UsageError(
-            "http.agent_name is not set: choose a name that webmasters can find you by and put "
-            'agent_name = "…" under [http] in conf/crawl-site.toml, or give --set http.agent_name=…'
-        )
-    product = f"{name}/{http.agent_version.strip()}" if http.agent_version.strip() else name
-    if not all(_TOKEN(part) for part in product.split("/")):
-        raise UsageError(f"http.agent_name, http.agent_version = {product}: expected letters, digits, - and _ only")
-    comments = [part.strip() for part in (http.agent_description, http.agent_url, http.agent_email) if part.strip()]
-    agent = f"{product} ({'; '.join(comments)})" if comments else product
-    if not (agent.isascii() and agent.isprintable()):
-        raise UsageError(f"http.agent_description, agent_url, agent_email = {agent!r}: expected printable ASCII")
-    return agent
-
-
-def _own_headers(settings: Settings) -> dict[str, str]:
-    """What every request carries. Raises UsageError if a setting cannot stand in a header."""
-    headers = {
-        "User-Agent": user_agent(settings),
-        "Accept": settings.http.accept.strip(),
-        "Accept-Language": settings.http.accept_language.strip(),
-        "Accept-Encoding": "gzip, deflate",
-    }
-    for name, value in headers.items():
-        if not _sendable(value):
-            setting = f"http.{name.lower().replace('-', '_')}"
-            raise UsageError(f"{setting} = {value!r}: expected Latin-1 text in one line")
-    return {name: value for name, value in headers.items() if value}
 
 
 class _Run:
@@ -168,7 +79,7 @@ class _Run:
         self._threads = min(options.threads, self._queues.hosts * options.threads_per_host)
         self._timeout = Timeout(connect=options.timeout, read=options.timeout)
         self._adapter = DirectAdapter(options.threads_per_host, _max_hosts(options.threads, options.threads_per_host))
-        self._headers = _own_headers(settings)
+        self._headers = own_headers(settings)
         self._report = FetchReport()
         self._total = len(requests)
         self._emitting = threading.Lock()
@@ -348,7 +259,7 @@ class _Run:
             rules = known.get(origin_of(item.url))
             refusal = rules.refuse(item.url) if rules is not None else None
             if refusal is not None and isinstance(item, FetchRequest):
-                results.append(_refused(item, refusal))
+                results.append(result_of_refusal(item, refusal))
             return refusal is not None
 
         self._queues.skim(host, unneeded)
@@ -369,18 +280,23 @@ class _Run:
 
     def _fetch(self, number: int, request: FetchRequest) -> FetchRequest | RobotsRequest | None:
         """Fetch one page, emit its result, and take the next item."""
-        problem = _unsendable(request)
+        problem = unsendable(request)
         if problem is not None:
-            self._emit(_failed(request, FetchOutcome.gone, "bad_request", problem))
+            self._emit(result_without_answer(request, FetchOutcome.gone, "bad_request", problem))
             return self._finish_and_take(request, None, None)
         rules = self._robots.get(request.host, {}).get(origin_of(request.url))
         if rules is None:
             return self._ask_robots(request)
         refusal = rules.refuse(request.url)
         if refusal is not None:
-            self._emit(_refused(request, refusal))
+            self._emit(result_of_refusal(request, refusal))
             return self._finish_and_take(request, None, None)
-        reply = self._exchange(number, request, self._page_headers(request), self._settings.fetch.max_bytes)
+        reply = self._exchange(
+            number,
+            request,
+            page_headers(request, self._headers, self._settings.fetch.conditional),
+            self._settings.fetch.max_bytes,
+        )
         started = reply.started(self._queues.delay(request.host))
         if reply.stopped or self._deserves_another_try(request, reply):
             with self._lock:
@@ -388,7 +304,7 @@ class _Run:
                 self._queues.put_back(request)
                 self._finish(request, started, None)
                 return self._next()
-        result = _result(request, reply)
+        result = result_of(request, reply)
         self._emit(result)
         self._under_way[number] = None
         failed = reply.status is None or outcomes.is_host_failure(reply.status)
@@ -406,23 +322,6 @@ class _Run:
             return False
         self._tried_again.add(request.fingerprint)
         return True
-
-    def _page_headers(self, request: FetchRequest) -> dict[str, str]:
-        headers = dict(self._headers)
-        if self._settings.fetch.conditional:
-            if request.etag and _sendable(request.etag):
-                headers["If-None-Match"] = request.etag
-            if request.last_modified and _sendable(request.last_modified):
-                headers["If-Modified-Since"] = request.last_modified
-        if request.headers:
-            ours = {name.lower(): name for name in headers}
-            for name, value in request.headers.items():
-                if name.lower() not in _FRAMING_HEADERS:
-                    headers.pop(ours.get(name.lower(), ""), None)
-                    headers[name] = value
-        if request.body is not None:
-            headers["Content-Length"] = str(len(request.body))
-        return headers
 
     # robots.txt
 
@@ -452,7 +351,7 @@ class _Run:
             if item.hops:
                 return self._robots_known(number, item, started, failed, robots.unavailable(detail))
             # The page could not have been fetched either. Others of the origin ask again.
-            self._emit(_result(item.page, dataclasses.replace(reply, status=None, reason=reason, detail=detail)))
+            self._emit(result_of(item.page, dataclasses.replace(reply, status=None, reason=reason, detail=detail)))
             return self._robots_known(number, item, started, True, None, page_done=True)
         if robots.follows(reply.status) and item.hops < robots.MAX_REDIRECTS:
             target = canonicalize(reply.header("location") or "", item.url) if reply.header("location") else None
@@ -523,7 +422,7 @@ class _Run:
             answer: BaseHTTPResponse = self._adapter.send(request, stream=True, timeout=self._timeout)  # type: ignore[arg-type, assignment]
             try:
                 reply.status = answer.status
-                self._read(answer, reply, max_bytes, isinstance(item, RobotsRequest))
+                read(answer, reply, max_bytes, isinstance(item, RobotsRequest))
             finally:
                 exchange.watch(None)
                 if answer.connection is not None:
@@ -542,140 +441,8 @@ class _Run:
         with self._lock:
             delay = self._queues.delay(item.host)
             if delay and exchange.sent is not None:
-                self._queues.started(item, exchange.sent + _latency(delay))
+                self._queues.started(item, exchange.sent + latency(delay))
                 self._turn.notify()
-
-    def _read(self, answer: BaseHTTPResponse, reply: Reply, max_bytes: int, is_robots: bool) -> None:
-        """Read the body of a success into `reply`; of any other answer only what keeps the connection."""
-        status = answer.status
-        wanted = 200 <= status < 300 if is_robots else outcomes.of_status(status)[0] is FetchOutcome.success
-        if not wanted:
-            _drain(answer, reply.exchange)
-            return
-        content, reply.truncated, error = _body(answer, max_bytes)
-        if reply.truncated != "bytes" and reply.exchange.cut is not None:
-            # A socket that was shut down reads like one that the server closed
-            reply.truncated = "seconds"
-            error = error or ExchangeError("timeout", "fetch.max_seconds ran out")
-        if reply.truncated is None and status == 206 and not _is_whole(reply.header("content-range")):
-            reply.truncated = "broken"
-        if error is not None:
-            reply.detail = outcomes.describe(error)
-            if not content:  # nothing of the page is there
-                reply.status = None
-                reply.reason = "timeout" if reply.truncated == "seconds" else outcomes.of_error(error)
-                if isinstance(error, ExchangeError):
-                    reply.reason = error.reason
-        reply.content = content
-
-
-def _body(answer: BaseHTTPResponse, max_bytes: int) -> tuple[bytes, str | None, Exception | None]:
-    """The body without its content coding, at most max_bytes of it; why it is cut off; the error that ended it."""
-    coding = answer.headers.get("content-encoding", "").lower()
-    if coding:
-        unknown = {word.strip() for word in coding.split(",")} - set(answer.CONTENT_DECODERS)
-        if unknown & _UNDECODABLE:
-            return b"", "broken", ExchangeError("encoding", f"Content-Encoding: {coding}")
-        coding = "" if unknown else coding
-    pieces: list[bytes] = []
-    size = 0
-    error: Exception | None = None
-    try:
-        while size <= max_bytes:
-            piece = answer.read1(min(_PIECE, max_bytes + 1 - size), decode_content=bool(coding))
-            if not piece:
-                break
-            pieces.append(piece)
-            size += len(piece)
-            if not coding and answer.length_remaining == 0:
-                break
-            if coding and answer.tell() > max_bytes + _WIRE_SLACK:  # type: ignore[attr-defined]
-                return b"".join(pieces)[:max_bytes], "bytes", None
-    except Exception as caught:  # whatever the libraries raise for it: the rest is missing
-        error = caught
-    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    if size > max_bytes:
-        return content[:max_bytes], "bytes", None
-    if error is None:
-        return content, None, None
-    return content, "seconds" if outcomes.of_error(error) == "timeout" else "broken", error
-
-
-def _drain(answer: BaseHTTPResponse, exchange: Exchange) -> None:
-    """Read a body that nobody wants, if it is short and quick, so that the connection can be used again."""
-    if (answer.length_remaining or 0) > _DRAIN_BYTES:
-        return
-    exchange.deadline = min(exchange.deadline, time.monotonic() + _DRAIN_SECONDS)
-    try:
-        size = 0
-        while size <= _DRAIN_BYTES:
-            piece = answer.read1(_PIECE, decode_content=False)
-            if not piece:
-                break
-            size += len(piece)
-    except Exception:  # the answer is complete without it
-        return
-
-
-def _is_whole(content_range: str | None) -> bool:
-    """True if a 206's Content-Range covers all of the page after all."""
-    match = re.fullmatch(r"bytes\s+0-(\d{1,18})/(\d{1,18})", (content_range or "").strip())
-    return match is not None and int(match[1]) + 1 == int(match[2])
-
-
-def _result(request: FetchRequest, reply: Reply) -> FetchResult:
-    """What the reply means for the page."""
-    result = _failed(request, FetchOutcome.retry, reply.reason, reply.detail)
-    result.fetched_at, result.elapsed = reply.began, reply.elapsed
-    result.ip_address = reply.exchange.ip_address
-    result.response_headers = reply.exchange.fields
-    if reply.status is None:
-        return result
-    status = result.http_status = reply.status
-    result.outcome, result.reason = outcomes.of_status(status)
-    result.etag, result.last_modified = reply.header("etag"), reply.header("last-modified")
-    if result.outcome is FetchOutcome.success:
-        result.content, result.truncated = reply.content, reply.truncated
-    elif outcomes.is_redirect(status):
-        location = reply.header("location")
-        result.redirect_to = canonicalize(location, request.url) if location is not None else None
-        if result.redirect_to is None:
-            result.outcome, result.reason = FetchOutcome.gone, "bad_redirect"
-            result.detail = f"HTTP {status} without Location" if location is None else f"Location: {location[:200]}"
-    elif status in (429, 503):
-        result.retry_after = outcomes.retry_after(reply.header("retry-after"), reply.began)
-    return result
-
-
-def _failed(request: FetchRequest, outcome: FetchOutcome, reason: str | None, detail: str | None) -> FetchResult:
-    return FetchResult(request, outcome, None, reason, detail, time.time_ns() // 1_000_000, 0)
-
-
-def _refused(request: FetchRequest, refusal: Refusal) -> FetchResult:
-    result = _failed(request, refusal.outcome, refusal.reason, refusal.detail)
-    result.retry_after = refusal.retry_after
-    return result
-
-
-def _unsendable(request: FetchRequest) -> str | None:
-    """What is wrong with a request that must not be sent as it is; None if it may be."""
-    if not _URL(request.url):
-        return f"not a canonical URL: {request.url[:200]}"
-    if request.method is not None and not _TOKEN(request.method):
-        return f"not a method: {request.method[:100]!r}"
-    for name, value in (request.headers or {}).items():
-        if not _TOKEN(name) or not _sendable(value):
-            return f"not a header field: {name[:100]!r}: {value[:100]!r}"
-    return None
-
-
-def _sendable(value: str) -> bool:
-    """True if it can be a header's value (RFC 9110 §5.5): no CR, LF or NUL, one octet a character."""
-    return not any(character in "\r\n\0" or character > "\xff" for character in value)
-
-
-def _latency(delay: float) -> float:
-    return min(delay * _LATENCY_SHARE, _LATENCY_SECONDS)
 
 
 def _max_hosts(threads: int, threads_per_host: int) -> int:

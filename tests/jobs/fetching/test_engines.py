@@ -16,7 +16,7 @@ from crawldb.errors import UsageError
 from crawldb.schema import FetchOutcome
 from crawldb.settings import Settings
 from jobs.fetching import ENGINES, FetchRequest, engine
-from jobs.fetching.requests_engine import user_agent
+from jobs.fetching.sending import user_agent
 
 O = FetchOutcome  # noqa: E741
 Crawl = Callable[..., Any]
