@@ -427,7 +427,7 @@ def _read_xml(body: bytes, settings: ParseSettings) -> Extract | None:
     reader.begin(settings)
     target: Any = _XhtmlTarget(reader)
     try:
-        parser = etree.XMLParser(encoding="utf-8", target=target, resolve_entities=False, no_network=True)
+        parser = etree.XMLParser(encoding="utf-8", target=target, no_network=True)
         etree.fromstring(body, parser)
     except (etree.LxmlError, ValueError):
         return None

@@ -1,0 +1,59 @@
+"""What kind of document a body is taken for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.parsing.media_types import media_type
+
+XHTML_ROOT = b'<?xml version="1.0"?>\n<!-- c -->\n<html xmlns="http://www.w3.org/1999/xhtml">'
+
+
+@pytest.mark.parametrize(
+    ("header", "content", "expected"),
+    [
+        ("text/html; charset=utf-8", b"plain", "text/html"),
+        (" Text/HTML ;x=y", b"", "text/html"),
+        ("text/html, text/html", b"", "text/html"),
+        ("application/pdf", b"<html>", "application/pdf"),
+        ("image/svg+xml", b"<svg>", "image/svg+xml"),
+        ("text/html", b"%PDF-1.4", "application/pdf"),
+        ("text/plain", b"\x89PNG\r\n\x1a\n", "image/png"),
+        ("text/plain", b"<html>", "text/plain"),
+        ("application/xml", XHTML_ROOT, "application/xhtml+xml"),
+        ("text/xml", b"<rss>", "text/xml"),
+        ("application/octet-stream", b"<!DOCTYPE html><p>x", "text/html"),
+        ("nonsense", b"<html>", "text/html"),
+        ("", b"  \n<!doctype HTML>", "text/html"),
+        (None, b"\xef\xbb\xbf<html>", "text/html"),
+        (None, b"<h1>x", "text/html"),
+        (None, b"<!-- a page --><p>", "text/html"),
+        (None, b"<habit>", "text/plain"),
+        (None, XHTML_ROOT, "application/xhtml+xml"),
+        (None, b"<?xml version='1.0'?><rss>", "application/xml"),
+        (None, b"just words", "text/plain"),
+        (None, b"", "text/plain"),
+        (None, b"a\x00\x01b", "application/octet-stream"),
+        (None, b"PK\x03\x04", "application/zip"),
+        (None, b"RIFF\0\0\0\0WEBPVP8", "image/webp"),
+        (None, b"\xff\xfe" + "<html>".encode("utf-16-le"), "text/html"),
+        (None, b"\xff\xfe" + "words".encode("utf-16-le"), "text/plain"),
+        (None, "<html><p>".encode("utf-16-be"), "text/html"),
+    ],
+)
+def test_media_type(header: str | None, content: bytes, expected: str) -> None:
+    assert media_type(content, header) == expected
+
+
+def test_a_root_element_is_looked_for_in_bounded_time() -> None:
+    assert media_type(b"<?xml?>" + b" " * 100_000 + b"<x", "text/xml") == "text/xml"
+    assert media_type(b"<!doctype [" * 500, "text/xml") == "text/xml"
+
+
+@given(st.binary(max_size=200), st.none() | st.text(max_size=40))
+def test_every_body_has_a_type(content: bytes, header: str | None) -> None:
+    kind = media_type(content, header)
+    assert kind == kind.lower()
+    assert kind.count("/") == 1
