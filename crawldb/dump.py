@@ -1,7 +1,8 @@
 """`dump.py`, `cobnut dump`: looks into the crawldb. Rows, one row, or statistics.
 
 Owns the command: its arguments, which rows are meant, and where the output goes. How rows are written is `formats`'s
-business, the condition language `where`'s, counting `statistics`'s, the story of one row `explain`'s.
+business, what a condition is `conditions`'s and its language `where`'s, counting `statistics`'s, the story of one row
+`explain`'s.
 
 Data goes to stdout (or to -o FILE, which appears whole or not at all), everything else to stderr. A reader that stops
 reading (`| head`) ends the dump without an error.
@@ -22,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crawldb import formats, schema, where
+from crawldb import conditions, formats, schema, where
 from crawldb.errors import CobnutError, UsageError
 from crawldb.store import Snapshot, Store, now_ms
 
@@ -119,19 +120,19 @@ def _check(arguments: argparse.Namespace) -> None:
 # -- which rows --------------------------------------------------------------------------------------------------
 
 
-def _condition(arguments: argparse.Namespace, now: int) -> where.Condition | None:
-    conditions = []
+def _condition(arguments: argparse.Namespace, now: int) -> conditions.Condition | None:
+    parts = []
     if arguments.host is not None:
-        conditions.append(where.one_of("host", [_host(arguments.host)]))
+        parts.append(conditions.one_of("host", [_host(arguments.host)]))
     if arguments.status is not None:
         names = [name.strip() for name in arguments.status.split(",")]
         for name in names:
             if name not in schema.Status.__members__:
-                raise UsageError(f"--status {name}: no such status{where.nearest(name, _statuses())}")
-        conditions.append(where.one_of("status", names))
+                raise UsageError(f"--status {name}: no such status{conditions.nearest(name, _statuses())}")
+        parts.append(conditions.one_of("status", names))
     if arguments.where is not None:
-        conditions.append(where.parse(arguments.where, now))
-    return where.all_of(conditions) if conditions else None
+        parts.append(where.parse(arguments.where, now))
+    return conditions.all_of(parts) if parts else None
 
 
 def _host(text: str) -> str:
@@ -156,14 +157,14 @@ def _chosen_columns(arguments: argparse.Namespace) -> list[str]:
     names = [name.strip() for name in arguments.columns.split(",")]
     for place, name in enumerate(names):
         if name not in known:
-            raise UsageError(f"--columns: no column {name!r}{where.nearest(name, known)}")
+            raise UsageError(f"--columns: no column {name!r}{conditions.nearest(name, known)}")
         if name in names[:place]:
             raise UsageError(f"--columns: {name} is named twice")
     return names
 
 
 def _selected(
-    snapshot: Snapshot, condition: where.Condition | None, columns: Sequence[str], top: int | None = None
+    snapshot: Snapshot, condition: conditions.Condition | None, columns: Sequence[str], top: int | None = None
 ) -> Iterator[pa.Table]:
     """The rows meant, with these columns; in fingerprint order, or by score if `top` is given."""
     needed = dict.fromkeys([*columns, *(condition.columns if condition else ()), *(["score"] if top else [])])
@@ -212,7 +213,7 @@ def _scores(table: pa.Table) -> NDArray[np.float32]:
 
 
 def _write_rows(
-    snapshot: Snapshot, condition: where.Condition | None, columns: list[str], arguments: argparse.Namespace
+    snapshot: Snapshot, condition: conditions.Condition | None, columns: list[str], arguments: argparse.Namespace
 ) -> None:
     tables = _selected(snapshot, condition, columns, arguments.top)
     written = formats.FORMATS[arguments.format or "jsonl"]
@@ -237,7 +238,7 @@ def _write_request(snapshot: Snapshot, columns: list[str], arguments: argparse.N
 
 
 def _write_statistics(
-    snapshot: Snapshot, condition: where.Condition | None, arguments: argparse.Namespace, now: int
+    snapshot: Snapshot, condition: conditions.Condition | None, arguments: argparse.Namespace, now: int
 ) -> None:
     from crawldb import statistics
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawldb import schema, where
+from crawldb import conditions, schema, where
 from crawldb.errors import UsageError
 
 NOW = int(datetime(2026, 11, 24, 10, 15, tzinfo=timezone.utc).timestamp() * 1000)
@@ -274,7 +274,7 @@ def test_whatever_is_written_it_is_a_condition_or_one_line(text: str) -> None:
 
 
 def test_conditions_join() -> None:
-    both = where.all_of([where.one_of("status", ["gone", "unfetched"]), where.parse("retries > 0", NOW)])
+    both = conditions.all_of([conditions.one_of("status", ["gone", "unfetched"]), where.parse("retries > 0", NOW)])
     assert both.columns == ("status", "retries")
     assert both.mask(TABLE).to_pylist() == [False, True, True, False]
-    assert where.all_of([]).mask(TABLE).to_pylist() == [True] * 4
+    assert conditions.all_of([]).mask(TABLE).to_pylist() == [True] * 4
