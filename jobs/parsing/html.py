@@ -451,18 +451,23 @@ class _XhtmlTarget:
         """The page ends with the reader's `finish`."""
 
 
+def _collapse(text: str) -> str:
+    """White space at the ends goes, within it becomes single spaces."""
+    # isprintable is False for all white space but the plain space: what passes, and that is most, needs no splitting
+    text = text.strip()
+    return text if text.isprintable() and "  " not in text else " ".join(text.split())
+
+
 def _one_line(pieces: list[str], limit: int) -> str:
-    """At most `limit` characters, white space collapsed."""
-    text = pieces[0] if len(pieces) == 1 else "".join(pieces)
-    return " ".join(text.replace(_LINE, " ").split())[:limit].rstrip()
+    """At most `limit` characters, breaks and white space collapsed."""
+    text = pieces[0] if len(pieces) == 1 else "".join(pieces).replace(_LINE, " ")
+    return _collapse(text)[:limit].rstrip()
 
 
 def _lines(text: str, limit: int) -> str:
     """Marked breaks become line breaks, white space collapses within a line, empty lines vanish."""
-    lines = []
-    for line in text.split(_LINE):
-        line = line.strip()
-        if line:
-            # isprintable is False for all white space but the plain space; most lines need no collapsing
-            lines.append(line if line.isprintable() and "  " not in line else " ".join(line.split()))
+    lines = [
+        line if line.isprintable() and "  " not in line else " ".join(line.split())
+        for line in filter(None, map(str.strip, text.split(_LINE)))
+    ]
     return "\n".join(lines)[:limit].rstrip()
