@@ -2,7 +2,7 @@
 
     python killed_writers.py WORK DIRECTORY      one JSON object a line: what the check after each kill found
 
-A step is a call by which the work changes the file system, counted before and after it, and some moments of a write.
+A step is the moment before a call by which the work changes the file system, or the middle of a write.
 WORK is one of WORKS. Everything runs in forked processes; this one only imports and waits.
 """
 
@@ -50,7 +50,7 @@ class Work(NamedTuple):
 
 
 class DyingFile(io.FileIO):
-    """Unbuffered; its first, third, ninth, … write is two steps."""
+    """Unbuffered; its first, third, ninth, … write is a step."""
 
     writes = 0
 
@@ -64,8 +64,6 @@ class DyingFile(io.FileIO):
         if counted:
             step()
         super().write(content[half:])
-        if counted:
-            step()
         return len(content)
 
 
@@ -99,13 +97,11 @@ def die_at(last: int) -> None:
 
 
 def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as one step before and one after it."""
+    """The function with a step before it."""
 
     def stepping(*arguments: Any, **more: Any) -> Any:
         step()
-        result = function(*arguments, **more)
-        step()
-        return result
+        return function(*arguments, **more)
 
     return stepping
 
@@ -147,7 +143,7 @@ def main(name: str, root: str) -> None:
             work.act(directory)
             again = work.check(directory)
             work.follow(directory)
-            again["wrong"] += work.check(directory)["wrong"] + garbage(directory)
+            again["wrong"] += garbage(directory)
             print(json.dumps({"step": last, "left": found, "again": again, "wrong": found["wrong"] + again["wrong"]}))
 
         killed = os.WIFSIGNALED(in_child(until_killed))
