@@ -122,7 +122,12 @@ class ParseSettings:
     max_links: int = _setting(500, "Distinct outlinks kept of one page; 0: all.")
     max_anchor: int = _setting(200, "Characters kept of an anchor text.")
     max_text: int = _setting(1 << 20, "Characters kept of a page's text.")
-    max_depth: int = _setting(400, "Nesting of elements beyond which a page is cut off.")
+    max_depth: int = _setting(
+        400, "Open elements beyond which those are ended, so that time stays linear; all links count."
+    )
+    parsers: list[str] = _setting(
+        [], "More parsers, each MEDIA/TYPE=module:function, or =MEDIA/TYPE to have one read like the other."
+    )
 
 
 @dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from crawldb.errors import CobnutError
+from crawldb.errors import CobnutError, UsageError
 from crawldb.families import find
 from crawldb.settings import Settings
 from crawldb.urls import canonicalize
-from jobs.parsing.contract import Document, Extract, Outlink, Page
+from jobs.parsing.contract import Document, Extract, Outlink, Page, Parser
 from jobs.parsing.directives import directives, refresh_target
 from jobs.parsing.media_types import media_type
 from jobs.parsing.outlinks import Outlinks
@@ -26,12 +26,13 @@ class PageParser:
         self._settings = settings.parse
         self._agent = settings.http.agent_name.strip().lower()
         self._signature = find(SIGNATURES, settings.parse.signature, "parse.signature")
+        self._parsers = PARSERS | dict(_outside(entry) for entry in settings.parse.parsers)
         self._outlinks = Outlinks(settings)
 
     def parse(self, page: Page) -> Document:
         """What `page` says."""
         kind = media_type(page.content, page.content_type)
-        parser = PARSERS.get(kind)
+        parser = self._parsers.get(kind)
         if parser is None:
             document = Document("no_parser", kind, kind)
         else:
@@ -68,6 +69,14 @@ class PageParser:
             canonicalize(extract.canonical, base) if extract.canonical else None,
             noindex, nofollow, None, outlinks, refused,
         )  # fmt: skip
+
+
+def _outside(entry: str) -> tuple[str, Parser]:
+    """The media type and the parser that an entry of parse.parsers names."""
+    kind, _, name = entry.partition("=")
+    if "/" not in kind or not name:
+        raise UsageError(f"parse.parsers = {entry}: expected MEDIA/TYPE=module:function, such as text/x=mine.x:parse")
+    return kind.strip().lower(), find(PARSERS, name.strip(), "parse.parsers")
 
 
 def _header(page: Page, wanted: str) -> str | None:

@@ -18,7 +18,7 @@ PROFILE_MINIMUM_LETTERS = 2
 PROFILE_QUANTUM = 0.01
 """text_profile: frequencies are rounded down to multiples of this share of the highest one, at least 2."""
 
-_word = re.compile(rf"\w{{{PROFILE_MINIMUM_LETTERS},}}").findall
+_word = re.compile(r"\w+").findall
 
 
 def content_md5(content: bytes, text: str | None) -> bytes:
@@ -37,7 +37,7 @@ def text_profile(content: bytes, text: str | None) -> bytes:
     After the idea of Nutch's TextProfileSignature: words are lower-cased, their frequencies quantised, and those that
     fall below the quantum dropped. A text in which no word is repeated counts with all its words.
     """
-    frequencies = Counter(_word(text.lower())) if text else Counter[str]()
+    frequencies = _frequencies(text.lower()) if text else {}
     if not frequencies:
         return text_md5(content, text)
     highest = max(frequencies.values())
@@ -45,6 +45,16 @@ def text_profile(content: bytes, text: str | None) -> bytes:
     profile = sorted([(-(count // quantum), word) for word, count in frequencies.items() if count >= quantum])
     lines = "\n".join([f"{word} {-times}" for times, word in profile])
     return hashlib.md5(lines.encode(), usedforsecurity=False).digest()
+
+
+def _frequencies(text: str) -> dict[str, int]:
+    """How often each word occurs. Counted by what white space separates, for only few of that has to be looked into."""
+    frequencies: dict[str, int] = {}
+    for token, count in Counter(text.split()).items():
+        for word in (token,) if token.isalnum() else _word(token):
+            if len(word) >= PROFILE_MINIMUM_LETTERS:
+                frequencies[word] = frequencies.get(word, 0) + count
+    return frequencies
 
 
 SIGNATURES: dict[str, Signature] = {

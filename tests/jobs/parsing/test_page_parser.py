@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawldb.errors import UsageError
 from crawldb.fingerprint import url_fingerprint
 from crawldb.schema import PARSED_COLUMNS
 from crawldb.urls import canonicalize, host_of
@@ -193,6 +194,15 @@ def test_a_parser_that_fails_costs_one_page(monkeypatch: pytest.MonkeyPatch) -> 
     assert (document.parse_status, document.parse_detail) == ("failed", "RecursionError: too much")
     assert document.nofollow
     assert document.signature == hashlib.md5(b"x").digest()
+
+
+def test_parsers_from_outside() -> None:
+    also = "parse.parsers=text/x-log=text/plain,Application/X-Page=jobs.parsing.html:parse_html"
+    assert read(b"<p>a", "text/x-log", also).text == "<p>a"
+    assert read(b"<p>a", "application/x-page", also).text == "a"
+    for entry in ("text/x", "x=text/plain", "text/x=text/plian", "text/x=nowhere:parse"):
+        with pytest.raises(UsageError, match=r"parse\.parsers = "):
+            PageParser(make_settings(f"parse.parsers={entry}"))
 
 
 def test_a_whole_page() -> None:

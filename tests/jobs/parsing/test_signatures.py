@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from crawldb.errors import UsageError
 from crawldb.families import find
 from jobs.parsing import SIGNATURES, PageParser, Signature
-from jobs.parsing.signatures import content_md5, text_md5, text_profile
+from jobs.parsing.signatures import _frequencies, content_md5, text_md5, text_profile
 
 from .reading import make_settings
 
@@ -43,6 +45,12 @@ def test_what_each_sees() -> None:
     assert text_md5(b"<p>a", "a") == text_md5(b"<p >a", "a")
     assert text_md5(b"", "a b") != text_md5(b"", "b a")
     assert text_profile(b"", "a bee sea") == text_profile(b"", "Sea, bee!")
+
+
+@given(st.lists(st.sampled_from(["Mill", "mill,", "a", "x_y", "it's", "b-c", "é", "ß9", "水車", " ", "\n", "\u3000"])))
+def test_words_are_counted_as_a_regular_expression_would(pieces: list[str]) -> None:
+    text = " ".join(pieces).lower()
+    assert _frequencies(text) == Counter(re.findall(r"\w{2,}", text))
 
 
 def test_a_profile_outlives_small_edits() -> None:
