@@ -38,10 +38,14 @@ def make(crawl_dir: Path, rows: int, now: int, fetched: float = 0.0) -> None:
     """A crawldb of one base. A share `fetched` of the rows was fetched and is due in a month, the rest is due."""
     store = Store(str(crawl_dir))
     snapshot = store.snapshot_or_new(StoreSettings())
-    blocks = [_state(urls(min(_BLOCK, rows - first), first=first), now, fetched, first) for first in range(0, rows, _BLOCK)]
+    blocks = [
+        _state(urls(min(_BLOCK, rows - first), first=first), now, fetched, first) for first in range(0, rows, _BLOCK)
+    ]
     files: dict[int, shards.File] = {}
     for shard in range(snapshot.shards):
-        pieces = [piece for block in blocks for number, piece in shards.split(block, snapshot.shards) if number == shard]
+        pieces = [
+            piece for block in blocks for number, piece in shards.split(block, snapshot.shards) if number == shard
+        ]
         path = store.part_path(0, "base", shard)
         with shards.Writer(store.fs, path, schema.STATE) as writer:
             for table in _sorted(pieces):
@@ -71,7 +75,9 @@ def _state(names: list[str], now: int, fetched: float, seed: int) -> pa.Table:
         "host": pa.array([name.split("/", 3)[2] for name in names]).dictionary_encode(),
         "status": schema.from_codes(status.astype(np.int8), schema.STATUS_NAMES),
         "http_status": pa.array(np.where(status == Status.gone, 404, 200).astype(np.int16), mask=~done),
-        "reason": pa.array(["http_404"]).dictionary_encode().take(pa.array(np.zeros(rows, int), mask=status != Status.gone)),
+        "reason": pa.array(["http_404"])
+        .dictionary_encode()
+        .take(pa.array(np.zeros(rows, int), mask=status != Status.gone)),
         "fetched_at": pa.array(fetched_at, mask=~done).cast(schema.TIME),
         "due_at": pa.array(np.where(done, fetched_at + 30 * DAY, discovered)).cast(schema.TIME),
         "modified_at": pa.array(fetched_at, mask=~done | (status == Status.gone)).cast(schema.TIME),

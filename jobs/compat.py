@@ -74,6 +74,10 @@ STAND_INS = {"distutils": _distutils, "pipes": _pipes}
 
 def install() -> list[str]:
     """Put stand-ins into `sys.modules` for what this Python lacks; returns the names of those. Idempotent."""
+    setuptools_hook = sys.modules.get("_distutils_hack")
+    if setuptools_hook is not None:
+        # It would load all of setuptools, 0.15 CPU seconds a task, to lend us its distutils.
+        setuptools_hook.remove_shim()
     lacking = [name for name in STAND_INS if name not in sys.modules and importlib.util.find_spec(name) is None]
     for name in lacking:
         sys.modules.update(STAND_INS[name]())

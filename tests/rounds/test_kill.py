@@ -43,7 +43,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_happened(crawler: Crawle
             "crawl", *seeds, *SMALL_CHUNKS, str(crawl_dir), str(rounds), program="tests.rounds.killed"
         )
         life = subprocess.run(
-            command, cwd=ROOT, env={**environment(), "COBNUT_DIES_AT": str(moments.randint(1, 45))}, check=False,
+            command, cwd=ROOT, env={**environment(), "COBNUT_DIES_AT": str(moments.randint(1, 32))}, check=False,
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert life.returncode in (0, -signal.SIGKILL), life.stderr
