@@ -7,8 +7,8 @@ leaves the rest to `FileSystem`. Here: the local file system.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -77,9 +77,11 @@ class FileSystem:
         file = open(path, "ab")  # noqa: SIM115  (open is locked)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.close()
             return None
+        except OSError:  # a file system without locks, as some network mounts are
+            return file
         return file
 
     def names(self, path: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -160,6 +162,26 @@ def test_remove_takes_files_and_trees_and_does_not_mind_their_absence(tmp_path: 
     FS.remove_if_empty(f"{tmp_path}/empty")
     FS.remove_if_empty(f"{tmp_path}/empty")
     assert os.listdir(tmp_path) == []
+
+
+def test_lock_is_held_until_it_is_closed(tmp_path: Path) -> None:
+    lock = FS.try_lock(f"{tmp_path}/segment/.lock")
+    assert lock is not None
+    assert FS.try_lock(f"{tmp_path}/segment/.lock") is None
+    lock.close()
+    again = FS.try_lock(f"{tmp_path}/segment/.lock")
+    assert again is not None
+    again.close()
+
+
+def test_where_there_are_no_locks_nobody_is_kept_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = FS.try_lock(f"{tmp_path}/.lock")
+    assert lock is not None
+    lock.close()
 
 
 def test_unfinished_names_are_beside_the_file_and_differ(tmp_path: Path) -> None:
