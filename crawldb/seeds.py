@@ -2,7 +2,7 @@
 
 Owns the format of seed files. Reserved keys: score, interval, interval.fixed, priority, method, body, headers (a JSON
 object) and, for Nutch's seed files, nutch.score, nutch.fetchInterval and nutch.fetchInterval.fixed; every other key is
-metadata. In `body`, \\n, \\t and \\\\ stand for line end, tab and backslash.
+metadata. In `body`, \\n, \\t and \\\\ stand for line end, tab and backslash; only there may be bytes that are no UTF-8.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ _NUTCH_KEYS = {
 }
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]{0,30}")  # a token of RFC 9110 §5.6.2, as methods are written
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python decodes it (surrogateescape), and what no column can hold
+_SPACED_FIELD = re.compile(r"\s[\w.]+=")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -66,14 +69,20 @@ class SeedReader:
             if not line or line[0] == "#":
                 continue
             text, tab, rest = line.partition("\t")
-            url = canonicalize(text.strip())
+            url = canonicalize(text)
             if url is None:
-                bad.append(BadSeed(number, f"not an http or https URL: {text[:200]}"))
+                bad.append(BadSeed(number, f"not an http or https URL: {_shown(text)}"))
+                continue
+            if " " in text and _SPACED_FIELD.search(text):
+                bad.append(BadSeed(number, f"expected a tab before key=value, and %20 for a space: {_shown(text)}"))
+                continue
+            if not text.isascii() and _NOT_UTF8.search(text):
+                bad.append(BadSeed(number, f"not UTF-8: {_shown(text)}"))
                 continue
             host = host_of(url)
             refused = self._refuse(Link(url, host, None, 0))
             if refused is not None:
-                bad.append(BadSeed(number, f"refused by URL filter {refused}: {url[:200]}"))
+                bad.append(BadSeed(number, f"refused by URL filter {refused}: {_shown(url)}"))
                 continue
             extra: dict[str, Any] = {}
             if tab:
@@ -101,10 +110,13 @@ class SeedReader:
         for item in text.split("\t"):
             if not item.strip():
                 continue
-            key, equals, value = item.partition("=")
-            key = _NUTCH_KEYS.get(key.strip(), key.strip())
-            if not equals or not key:
-                raise ValueError(f"expected key=value, found: {item[:100]}")
+            name, equals, value = item.partition("=")
+            name = name.strip()
+            if not equals or not name:
+                raise ValueError(f"expected key=value, found: {_shown(item)}")
+            key = _NUTCH_KEYS.get(name, name)
+            if key != "body" and _NOT_UTF8.search(item):
+                raise ValueError(f"not UTF-8: {_shown(item)}")
             read = _READERS.get(key)
             if read is None:
                 metadata[key] = value
@@ -112,12 +124,14 @@ class SeedReader:
                 try:
                     extra[key] = read(value)
                 except ValueError as error:
-                    raise ValueError(f"{key}={value[:100]}: {error}") from None
+                    raise ValueError(f"{_shown(item)}: {error}") from None
         fixed = extra.pop("interval.fixed", None)
         if fixed is not None:
             extra |= {"interval": fixed, "interval_fixed": True}
-        if extra.get("method") == "GET" and "body" not in extra:
+        if extra.get("method") == "GET":
             del extra["method"]
+        if not extra.get("body", True):
+            del extra["body"]
         if metadata:
             extra["metadata"] = list(metadata.items())
         return extra
@@ -167,22 +181,31 @@ class SeedReader:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
+def _shown(text: str) -> str:
+    """Some input as part of a line for a terminal: not too long, and nothing in it that would move the cursor."""
+    text = text if len(text) <= 200 else text[:200] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _score(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or not -1e18 < value < 1e18:
-        raise ValueError("expected a finite number")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not -1e18 < value < 1e18:
+        raise ValueError("expected a number")
     return value
 
 
 def _whole(text: str) -> int:
-    value = int(text)
+    value = int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,10}\s*", text) else 1 << 31
     if not -(1 << 31) <= value < 1 << 31:
         raise ValueError("expected a whole number of 32 bits")
     return value
 
 
 def _seconds(text: str) -> int:
-    match = re.fullmatch(r"\s*(\d+)\s*([smhdw]?)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,10})\s*([smhdw]?)\s*", text)
     value = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 0 < value < 1 << 31:
         raise ValueError("expected seconds, or a number with s, m, h, d or w, such as 12h")
@@ -204,14 +227,14 @@ def _body(text: str) -> bytes:
 def _headers(text: str) -> dict[str, str]:
     try:
         headers = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         headers = None
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise ValueError('expected a JSON object of strings, such as {"Accept": "text/html"}')
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or re.search(r"[\r\n\0]", value):
-            raise ValueError(f"not a header field: {name}")
-    return headers
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"not a header field that HTTP can carry: {_shown(name)}")
+    return {name: value.strip() for name, value in headers.items()}
 
 
 _READERS: dict[str, Any] = {

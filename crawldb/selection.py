@@ -9,6 +9,7 @@ parts can be cut alone, and the cuts of cuts be cut again, in any grouping.
 
 from __future__ import annotations
 
+import heapq
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,7 @@ def due(requests: pa.Table, settings: Settings, now: int) -> NDArray[np.bool_]:
     """
     due_at = requests["due_at"].cast(pa.int64()).to_numpy()
     ready: NDArray[np.bool_] = (due_at <= now) | (due_at > now + settings.schedule.max_interval * 1000)
-    if settings.generate.min_score > 0:
-        ready &= requests["score"].fill_null(0).to_numpy() >= settings.generate.min_score
+    ready &= requests["score"].fill_null(0).to_numpy() >= settings.generate.min_score
     return ready
 
 
@@ -128,10 +128,11 @@ def assign_tasks(groups: NDArray[np.int64], number_of_groups: int, tasks: int) -
     `groups` is the host number of each row. Deterministic.
     """
     queue = np.bincount(groups, minlength=number_of_groups)
-    load = np.zeros(tasks, np.int64)
     task_of = np.zeros(number_of_groups, np.int64)
-    for group in np.argsort(-queue, kind="stable").tolist():
-        task = int(np.argmin(load))
+    loads = [(0, task) for task in range(tasks)]
+    longest_first = np.argsort(-queue, kind="stable")
+    for group, requests in zip(longest_first.tolist(), queue[longest_first].tolist(), strict=True):
+        load, task = loads[0]
         task_of[group] = task
-        load[task] += queue[group]
+        heapq.heapreplace(loads, (load + requests, task))
     return task_of[groups]

@@ -29,7 +29,7 @@ def key(number: int) -> bytes:
 
 
 def table(rows: Sequence[dict[str, Any]], wanted: pa.Schema) -> pa.Table:
-    """The rows, by fingerprint; what a row does not say is null."""
+    """The rows, in their order; what a row does not say is null."""
     columns = []
     for field in wanted:
         values = [row.get(field.name) for row in rows]
@@ -39,17 +39,17 @@ def table(rows: Sequence[dict[str, Any]], wanted: pa.Schema) -> pa.Table:
             columns.append(pa.array(values, pa.string()).dictionary_encode().cast(field.type))
         else:
             columns.append(pa.array(values, field.type))
-    return shards.sort(pa.Table.from_arrays(columns, schema=wanted))
+    return pa.Table.from_arrays(columns, schema=wanted)
 
 
 def state(*rows: dict[str, Any]) -> pa.Table:
-    """A crawldb's state; each row needs a fingerprint, the rest has defaults."""
-    return table([{**STATE_DEFAULTS, **_named(row)} for row in rows], schema.STATE)
+    """A crawldb's state, sorted; each row needs a fingerprint, the rest has defaults."""
+    return shards.sort(table([{**STATE_DEFAULTS, **_named(row)} for row in rows], schema.STATE))
 
 
 def delta(*rows: dict[str, Any]) -> pa.Table:
-    """A delta; each row needs a fingerprint."""
-    return table([_named(row) for row in rows], schema.DELTA)
+    """A delta, sorted; each row needs a fingerprint."""
+    return shards.sort(table([_named(row) for row in rows], schema.DELTA))
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def tables_of(kinds: Sequence[Callable[[int], Row]], wanted: pa.Schema) -> st.Se
                 for place, number in numbers.items()
             )
         ]
-        return table(found, wanted)
+        return shards.sort(table(found, wanted))
 
     return st.dictionaries(st.integers(0, 30), st.integers(0, (1 << 32) - 1), max_size=10).map(build)
 

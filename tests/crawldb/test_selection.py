@@ -1,0 +1,250 @@
+"""Selection: exact against a brute-force model, whatever the parts and their order."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawldb import schema, selection
+from crawldb.errors import UsageError
+from crawldb.orders import ORDERS
+from crawldb.selection import Selection, assign_tasks, due, host_groups
+from crawldb.settings import Settings
+from crawldb.urls import registrable_domain
+from tests.crawldb import tables
+from tests.crawldb.tables import DAY, NOW, key, state
+
+HOSTS = ["a.x.test", "b.x.test", "www.example.co.uk", "example.co.uk", "127.0.0.1", "127.0.0.2"]
+
+
+def settings(**generate: Any) -> Settings:
+    made = Settings()
+    for name, value in generate.items():
+        setattr(made.generate, name, value)
+    return made
+
+
+def request(number: int) -> dict[str, Any]:
+    """Some request, without its fingerprint; few different values, so that many are alike."""
+    random = Random(number)
+    return {
+        "host": random.choice(HOSTS),
+        "score": random.choice([0.0, 0.25, 1.0, 1.5, None]),
+        "depth": random.randint(0, 2),
+        "priority": random.choice([None, -1, 3]),
+        "discovered_at": NOW + random.randint(0, 3),
+    }
+
+
+requests = tables.tables_of([request], schema.STATE)
+plans = st.builds(
+    settings,
+    top=st.integers(0, 8),
+    max_per_host=st.integers(0, 3),
+    count_mode=st.sampled_from(["host", "domain"]),
+    order=st.sampled_from(sorted(ORDERS)),
+)
+
+RANK = {
+    "score": lambda row: (-(row["score"] or 0),),
+    "fifo": lambda row: (row["discovered_at"],),
+    "lifo": lambda row: (-row["discovered_at"],),
+    "depth": lambda row: (row["depth"], -(row["score"] or 0)),
+    "priority": lambda row: (-(row["priority"] or 0), -(row["score"] or 0)),
+}
+
+
+def brute_force(found: pa.Table, plan: Settings) -> list[dict[str, Any]]:
+    """All requests in order, one by one, unless its host's or the whole share is used up."""
+    chosen: list[dict[str, Any]] = []
+    used: Counter[str] = Counter()
+    for row in sorted(tables.rows(found), key=lambda row: (*RANK[plan.generate.order](row), row["fingerprint"])):
+        group = registrable_domain(row["host"]) if plan.generate.count_mode == "domain" else row["host"]
+        used[group] += 1
+        if len(chosen) < plan.generate.top and not 0 < plan.generate.max_per_host < used[group]:
+            chosen.append(row)
+    return chosen
+
+
+def select(parts: list[pa.Table], plan: Settings, cut_each: bool = False) -> list[dict[str, Any]]:
+    chosen = Selection(plan)
+    for part in parts:
+        chosen.add(part)
+        if cut_each:
+            chosen.result()
+    best = chosen.result()
+    return [] if best is None else tables.rows(best)
+
+
+@given(requests, plans)
+def test_exactly_the_best(found: pa.Table, plan: Settings) -> None:
+    assert select([found], plan) == brute_force(found, plan)
+
+
+@given(requests, plans, st.lists(st.integers(0, 3), min_size=10, max_size=10), st.randoms(), st.booleans())
+def test_any_parts_in_any_order(
+    found: pa.Table, plan: Settings, part_of: list[int], random: Random, cut_each: bool
+) -> None:
+    parts = tables.shuffled_parts(found, part_of)
+    random.shuffle(parts)
+    assert select(parts, plan, cut_each) == brute_force(found, plan)
+
+
+@given(requests, plans, st.lists(st.integers(0, 7), min_size=10, max_size=10))
+def test_cuts_of_cuts(found: pa.Table, plan: Settings, part_of: list[int]) -> None:
+    """Shards cut alone, some of their cuts cut again, and all of that once more."""
+    cuts: list[list[pa.Table]] = [[], []]
+    for number, part in enumerate(tables.shuffled_parts(found, part_of)):
+        shard = Selection(plan)
+        shard.add(part)
+        best = shard.result()
+        assert best is not None
+        cuts[number % 2].append(best)
+    node = Selection(plan)
+    for cut in cuts[0]:
+        node.add(cut)
+    again = node.result()
+    assert select([*cuts[1], *([again] if again is not None else [])], plan) == brute_force(found, plan)
+
+
+@given(requests, plans, st.lists(st.integers(0, 3), min_size=10, max_size=10))
+def test_may_enter_keeps_every_request_of_the_result(found: pa.Table, plan: Settings, part_of: list[int]) -> None:
+    chosen = Selection(plan)
+    for part in tables.shuffled_parts(found, part_of):
+        chosen.add(part.filter(pa.array(chosen.may_enter(part))))
+        chosen.result()
+    best = chosen.result()
+    assert ([] if best is None else tables.rows(best)) == brute_force(found, plan)
+
+
+def test_may_enter_tells_the_hopeless() -> None:
+    chosen = Selection(settings(top=1))
+    assert chosen.may_enter(state({"fingerprint": key(1), "score": 0.0})).tolist() == [True]
+    chosen.add(state({"fingerprint": key(1), "score": 1.0}))
+    chosen.result()
+    others = state(*({"fingerprint": key(number), "score": number / 2} for number in (1, 2, 3)))
+    assert chosen.may_enter(others).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("plan", [settings(top=500), settings(top=500, max_per_host=40, order="depth")])
+def test_many_requests(plan: Settings) -> None:
+    """More than are held back before a cut, so that cuts happen on the way."""
+    rows = 200_000
+    random = np.random.default_rng(7)
+    host_names = pa.array([f"host{number}.test" for number in range(30)])
+    found = pa.table({
+        "fingerprint": pa.array([number.to_bytes(20, "big") for number in random.permutation(rows).tolist()],
+                                schema.FINGERPRINT),
+        "host": pa.DictionaryArray.from_arrays(pa.array(random.integers(0, 30, rows), pa.int32()), host_names),
+        "score": pa.array(random.integers(0, 1000, rows) / 8, pa.float32()),
+        "depth": pa.array(random.integers(0, 4, rows), pa.int16()),
+        "priority": pa.nulls(rows, pa.int32()),
+        "discovered_at": pa.array(np.full(rows, NOW)).cast(schema.TIME),
+    })  # fmt: skip
+    chosen = Selection(plan)
+    entered = 0
+    for start in range(0, rows, 30_000):
+        part = found.slice(start, 30_000)
+        part = part.filter(pa.array(chosen.may_enter(part)))
+        entered += part.num_rows
+        chosen.add(part)
+    best = chosen.result()
+    assert best is not None
+    assert tables.rows(best) == brute_force(found, plan)
+    assert entered < rows
+
+
+def test_nothing_was_shown() -> None:
+    assert Selection(settings()).result() is None
+    chosen = Selection(settings())
+    chosen.add(state())
+    assert chosen.result() is None
+
+
+def test_an_unknown_order() -> None:
+    with pytest.raises(UsageError, match=r"^generate\.order = scores: unknown; did you mean score\?$"):
+        Selection(settings(order="scores"))
+
+
+# -- due ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("due_at", "expected"),
+    [(NOW - DAY, True), (NOW, True), (NOW + 1, False), (NOW + 90 * DAY, False), (NOW + 90 * DAY + 1, True)],
+)
+def test_due(due_at: int, expected: bool) -> None:
+    assert due(state({"fingerprint": key(1), "due_at": due_at}), Settings(), NOW).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("min_score", "expected"),
+    [
+        (-2.0, [True, True, True, True, True]),
+        (0.0, [False, True, True, True, True]),
+        (0.1, [False, False, False, True, True]),
+        (0.5, [False, False, False, False, True]),
+    ],
+)
+def test_requests_with_a_lower_score_wait(min_score: float, expected: list[bool]) -> None:
+    found = state(*({"fingerprint": key(place), "score": score} for place, score in enumerate([-1, None, 0, 0.1, 0.5])))
+    assert due(found, settings(min_score=min_score), NOW).tolist() == expected
+
+
+def test_the_columns_that_decide_are_enough() -> None:
+    found = state({"fingerprint": key(1)}, {"fingerprint": key(2)}).select(selection.DECIDING)
+    assert due(found, Settings(), NOW).tolist() == [True, True]
+    assert len(select([found], settings(max_per_host=1, order="priority"))) == 2
+
+
+# -- hosts and tasks ---------------------------------------------------------------------------------------------
+
+
+def test_host_groups_number_hosts_as_they_come() -> None:
+    column = pa.chunked_array([["b.x.test", "a.x.test"], ["b.x.test", "127.0.0.1"]])
+    groups, names = host_groups(column, "host")
+    assert (groups.tolist(), names) == ([0, 1, 0, 2], ["b.x.test", "a.x.test", "127.0.0.1"])
+    groups, names = host_groups(column, "domain")
+    assert (groups.tolist(), names) == ([0, 0, 0, 1], ["x.test", "127.0.0.1"])
+
+
+def test_host_groups_of_dictionaries_know_only_hosts_that_are_there() -> None:
+    first = pa.array(["a.test", "b.test"]).dictionary_encode()
+    second = pa.array(["c.test", "b.test", "a.test"]).dictionary_encode()
+    groups, names = host_groups(pa.chunked_array([first.slice(1), second.slice(1)]), "host")
+    assert (groups.tolist(), names) == ([0, 0, 1], ["b.test", "a.test"])
+
+
+@pytest.mark.parametrize("mode", ["host", "domain"])
+def test_host_groups_of_nothing(mode: str) -> None:
+    groups, names = host_groups(schema.STATE.empty_table()["host"], mode)
+    assert (len(groups), names) == (0, [])
+
+
+@given(st.lists(st.integers(1, 9), max_size=6), st.integers(1, 3), st.randoms())
+def test_tasks_hold_whole_hosts_and_are_balanced(queues: list[int], tasks: int, random: Random) -> None:
+    hosts = [host for host, length in enumerate(queues) for _ in range(length)]
+    random.shuffle(hosts)
+    task_of = assign_tasks(np.array(hosts, np.int64), len(queues), tasks).tolist()
+    assert len({*zip(hosts, task_of, strict=True)}) == len(queues)
+    assert set(task_of) <= set(range(tasks))
+    best = min(
+        max(sum(length for length, where in zip(queues, places, strict=True) if where == task) for task in range(tasks))
+        for places in itertools.product(range(tasks), repeat=len(queues))
+    )
+    # Graham 1969: longest first is at most 4/3 - 1/(3 tasks) of the best there is.
+    assert max(Counter(task_of).values(), default=0) <= (4 / 3 - 1 / (3 * tasks)) * best + 1e-9
+
+
+def test_the_longest_queues_are_spread_first() -> None:
+    groups = np.repeat([0, 1, 2, 3, 4], [5, 9, 4, 6, 2])
+    task_of = dict(zip(groups.tolist(), assign_tasks(groups, 5, 2).tolist(), strict=True))
+    assert task_of == {1: 0, 3: 1, 0: 1, 2: 0, 4: 1}
