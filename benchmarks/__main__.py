@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,13 +56,19 @@ class Bench:
         took = self.run("inject", self.crawl("inject"), str(seeds))
         yield f"inject {rows:,} URLs", f"{took.cpu:.1f} CPU s", "8", "22"
         self.run("compact", self.crawl("inject"))
-        yield "crawldb after compaction, injected rows", f"{_bytes_a_row(self.crawl('inject')):.1f} bytes a row", "50", "67"
+        yield (
+            "crawldb after compaction, injected rows",
+            f"{_bytes_a_row(self.crawl('inject')):.1f} bytes a row",
+            "50",
+            "67",
+        )
 
     def store(self) -> Iterator[tuple[str, str, str, str]]:
         """What reads and rewrites a large crawldb."""
         rows = 5_000_000 // self.scale
-        crawldbs.make(self.directory / "large", rows, now_ms() - crawldbs.DAY, fetched=0.2)
-        crawldbs.make(self.directory / "middle", rows // 5, now_ms() - crawldbs.DAY, fetched=0.2)
+        for name, size in (("large", rows), ("middle", rows // 5)):
+            arguments = [self.crawl(name), str(size), str(now_ms() - crawldbs.DAY), "0.2"]
+            cost([sys.executable, "-m", "benchmarks.crawldbs", *arguments], self.log)
         yield "crawldb, a fifth of the rows fetched", f"{_bytes_a_row(self.crawl('large')):.1f} bytes a row", "50", ""
         took = self.noted("generate", "--top", "10000", self.crawl("large"))
         shutil.rmtree(self.directory / "large" / "segments")
@@ -90,7 +97,12 @@ class Bench:
                 shutil.copytree(segments, self.directory / name / "segments", ignore=shutil.ignore_patterns(".lock"))
             figures.append(self.noted("updatedb", *SETTINGS, self.crawl(name)).cpu)
         sizes = f"{pages:,}, {5_000_000 // self.scale // 5:,} and {5_000_000 // self.scale:,} rows"
-        yield f"updatedb of that segment into {sizes}", " / ".join(f"{f:.1f}" for f in figures) + " CPU s", "2", "9 / 12 / 26"
+        yield (
+            f"updatedb of that segment into {sizes}",
+            " / ".join(f"{f:.1f}" for f in figures) + " CPU s",
+            "2",
+            "9 / 12 / 26",
+        )
         yield "the slowest of the three beside the fastest", f"{max(figures) / min(figures):.2f} ×", "1.2", "2.9"
         took = self.noted("compact", self.crawl("large"))
         yield "compact it all", f"{took.cpu:.1f} CPU s", "8", ""
@@ -127,7 +139,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a hundredth of every size")
     parser.add_argument("--directory", help="where the files go meanwhile (about 2 GB)")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}\n")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}\n"
+    )
     print("| what | here | at most | Nutch 1.22 |\n|---|---|---|---|")
     with _directory(options.directory) as directory:
         bench = Bench(directory, 100 if options.small else 1)
