@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from crawldb import schema, shards
@@ -175,10 +176,12 @@ def some_pages(numbers: list[int]) -> list[tuple[dict[str, Any], dict[str, Any]]
     return pages
 
 
-webs = st.lists(st.integers(0, (1 << 32) - 1), max_size=10).map(some_pages)
+fewer = hypothesis_settings(max_examples=40)  # each is some dozens of small tables
+webs = st.lists(st.integers(0, (1 << 32) - 1), max_size=7).map(some_pages)
 inheriting = settings(request__inherit_metadata=["lang"], score__internal=0.7)
 
 
+@fewer
 @given(webs, st.randoms())
 def test_any_grouping_in_any_order_is_the_same_to_the_last_bit(
     pages: list[tuple[dict[str, Any], dict[str, Any]]], random: Random
@@ -194,6 +197,7 @@ def test_any_grouping_in_any_order_is_the_same_to_the_last_bit(
     assert [row for part in parts for row in rows(part)] == whole
 
 
+@fewer
 @given(webs)
 def test_merging_what_is_merged_changes_nothing(pages: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
     once = merge([from_pages(*chunk(one), inheriting) for one in pages] or [schema.DELTA.empty_table()])
@@ -204,6 +208,7 @@ def test_merging_what_is_merged_changes_nothing(pages: list[tuple[dict[str, Any]
     once.validate(full=True)
 
 
+@fewer
 @given(webs, st.sampled_from([1, 2, 16]))
 def test_shards_merged_alone_are_the_whole(pages: list[tuple[dict[str, Any], dict[str, Any]]], number: int) -> None:
     parts = [from_pages(*chunk(one), inheriting) for one in pages] or [schema.DELTA.empty_table()]
@@ -214,6 +219,7 @@ def test_shards_merged_alone_are_the_whole(pages: list[tuple[dict[str, Any], dic
     assert [row for shard in sorted(by_shard) for row in rows(merge(by_shard[shard]))] == rows(merge(parts))
 
 
+@fewer
 @given(webs)
 def test_nothing_is_lost(pages: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
     """Against plain sums: links, requests, the latest outcome, depths."""

@@ -137,7 +137,7 @@ def test_may_enter_tells_the_hopeless() -> None:
 @pytest.mark.parametrize("plan", [settings(top=500), settings(top=500, max_per_host=40, order="depth")])
 def test_many_requests(plan: Settings) -> None:
     """More than are held back before a cut, so that cuts happen on the way."""
-    rows = 200_000
+    rows = 100_000
     random = np.random.default_rng(7)
     host_names = pa.array([f"host{number}.test" for number in range(30)])
     found = pa.table({
@@ -151,8 +151,8 @@ def test_many_requests(plan: Settings) -> None:
     })  # fmt: skip
     chosen = Selection(plan)
     entered = 0
-    for start in range(0, rows, 30_000):
-        part = found.slice(start, 30_000)
+    for start in range(0, rows, 20_000):
+        part = found.slice(start, 20_000)
         part = part.filter(pa.array(chosen.may_enter(part)))
         entered += part.num_rows
         chosen.add(part)
