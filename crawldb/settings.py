@@ -198,6 +198,7 @@ class StoreSettings:
     shards: int = _setting(4, "Shards of a new crawldb, a power of two.")
     rows_per_shard: int = _setting(4_000_000, "Compaction splits shards until they have fewer rows.")
     compact_share: float = _setting(0.2, "Compact when the deltas have more than this share of the rows, …")
+    compact_rows: int = _setting(10_000, "… and at least so many rows, for a small crawl has no need of it, …")
     compact_deltas: int = _setting(16, "… or when there are more than so many.")
     keep_versions: int = _setting(3, "Versions of the crawldb that stay readable (--as-of), …")
     keep_hours: float = _setting(24.0, "… besides all that are younger.", unit="hours")

@@ -61,7 +61,8 @@ def is_due(entry: LogEntry, settings: StoreSettings) -> bool:
     """True if the deltas exceed their share of the rows, or are too many."""
     delta_rows = sum(delta.rows for delta in entry.deltas)
     all_rows = delta_rows + (entry.base.rows if entry.base else 0)
-    return len(entry.deltas) > settings.compact_deltas or delta_rows > settings.compact_share * all_rows
+    grown = delta_rows >= settings.compact_rows and delta_rows > settings.compact_share * all_rows
+    return grown or len(entry.deltas) > settings.compact_deltas
 
 
 def run(run: Run, number_of_shards: int | None = None) -> int:

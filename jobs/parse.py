@@ -134,8 +134,9 @@ def run(run: Run, segment: Segment) -> int:
     totals = {key: dict(add_up(records, key)) for key in ("parsed", "links", "refused")}
     segment.commit("parsed", files, now_ms(), totals)
     refused = f", refused: {counts(totals['refused'])}" if totals["refused"] else ""
+    parsed = f" ({counts(totals['parsed'])})" if totals["parsed"] else ""
     say(
-        f"parse     {segment.name}: {sum(file.rows for file in files):,} answers ({counts(totals['parsed'])}), "
+        f"parse     {segment.name}: {sum(file.rows for file in files):,} answers{parsed}, "
         f"{totals['links'].get('kept', 0):,} links{refused} {watch}"
     )
     return 0

@@ -83,7 +83,7 @@ def run(run: Run, segment: Segment) -> int:
     policy = Policy(run.settings.schedule, run.settings.score)
     entry = run.store.commit_delta(snapshot.entry, "updatedb", files, policy, now_ms(), segment.name, statistics)
     say(
-        f"updatedb  {segment.name}: {sum(outcomes.values()):,} fetched ({counts(outcomes)}), "
+        f"updatedb  {segment.name}: {sum(outcomes.values()):,} fetched{f' ({counts(outcomes)})' if outcomes.total() else ''}, "
         f"{links['links']:,} links to {links['requests']:,} requests; crawldb version {entry.version} {watch}"
     )
     return 0
