@@ -68,40 +68,42 @@ class SeedReader:
             line = line.strip(" \r\n\t\ufeff")
             if not line or line[0] == "#":
                 continue
-            text, tab, rest = line.partition("\t")
-            url = canonicalize(text)
-            if url is None:
-                bad.append(BadSeed(number, f"not an http or https URL: {_shown(text)}"))
+            text, tab, fields = line.partition("\t")
+            try:
+                url, host = self._url(text)
+                extra = self._extra(fields) if tab else None
+            except ValueError as error:
+                bad.append(BadSeed(number, str(error)))
                 continue
-            if " " in text and _SPACED_FIELD.search(text):
-                bad.append(BadSeed(number, f"expected a tab before key=value, and %20 for a space: {_shown(text)}"))
-                continue
-            if not text.isascii() and _NOT_UTF8.search(text):
-                bad.append(BadSeed(number, f"not UTF-8: {_shown(text)}"))
-                continue
-            host = host_of(url)
-            refused = self._refuse(Link(url, host, None, 0))
-            if refused is not None:
-                bad.append(BadSeed(number, f"refused by URL filter {refused}: {_shown(url)}"))
-                continue
-            extra: dict[str, Any] = {}
-            if tab:
-                try:
-                    extra = self._extra(rest)
-                except ValueError as error:
-                    bad.append(BadSeed(number, str(error)))
-                    continue
-            if "method" in extra or "body" in extra or (self._chosen and "headers" in extra):
-                chosen = {k: v for k, v in extra.get("headers", {}).items() if k.lower() in self._chosen}
-                fingerprints.append(fingerprint(url, extra.get("method"), extra.get("body"), chosen or None))
-            else:
-                fingerprints.append(url_fingerprint(url))
             if extra:
                 extras[len(urls)] = extra
+                fingerprints.append(self._fingerprint(url, extra))
+            else:
+                fingerprints.append(url_fingerprint(url))
             urls.append(url)
             hosts.append(host)
             orders.append(first_order + number)
         return self._table(fingerprints, urls, hosts, orders, extras), bad
+
+    def _url(self, text: str) -> tuple[str, str]:
+        """The canonical URL and its host. ValueError says why it can't be crawled."""
+        url = canonicalize(text)
+        if url is None:
+            raise ValueError(f"not an http or https URL: {_shown(text)}")
+        if " " in text and _SPACED_FIELD.search(text):
+            raise ValueError(f"expected a tab before key=value, and %20 for a space: {_shown(text)}")
+        if not text.isascii() and _NOT_UTF8.search(text):
+            raise ValueError(f"not UTF-8: {_shown(text)}")
+        host = host_of(url)
+        refused = self._refuse(Link(url, host, None, 0))
+        if refused is not None:
+            raise ValueError(f"refused by URL filter {refused}: {_shown(url)}")
+        return url, host
+
+    def _fingerprint(self, url: str, extra: dict[str, Any]) -> bytes:
+        headers = extra.get("headers", {}).items()
+        chosen = {name: value for name, value in headers if name.lower() in self._chosen}
+        return fingerprint(url, extra.get("method"), extra.get("body"), chosen)
 
     def _extra(self, text: str) -> dict[str, Any]:
         """The key=value fields of a line. ValueError says what is wrong with one."""
@@ -115,7 +117,7 @@ class SeedReader:
             if not equals or not name:
                 raise ValueError(f"expected key=value, found: {_shown(item)}")
             key = _NUTCH_KEYS.get(name, name)
-            if key != "body" and _NOT_UTF8.search(item):
+            if key != "body" and not item.isascii() and _NOT_UTF8.search(item):
                 raise ValueError(f"not UTF-8: {_shown(item)}")
             read = _READERS.get(key)
             if read is None:
