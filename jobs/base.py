@@ -29,7 +29,8 @@ from mrjob.local import LocalMRJobRunner
 from mrjob.protocol import JSONValueProtocol
 from mrjob.step import StepFailedException
 
-from crawldb.errors import CobnutError
+from crawldb import errors
+from crawldb.errors import CobnutError, Interrupted
 from crawldb.settings import Settings
 from jobs import control
 from jobs.protocol import ArrowProtocol
@@ -146,7 +147,8 @@ def _explain(error: StepFailedException, stderr: str) -> None:
     """Raise what made a task process fail: its own last line if it is one of ours, else all it wrote."""
     lines = [line for line in stderr.splitlines() if line and not line.startswith("reporter:")]
     if lines and lines[-1].startswith(_OURS):
-        raise CobnutError(lines[-1][len(_OURS) :]) from None
+        kind, _, message = lines[-1][len(_OURS) :].partition(": ")
+        raise getattr(errors, kind, CobnutError)(message) from None
     raise CobnutError("\n".join([f"a task failed: {error}", *lines[-40:]])) from None
 
 
@@ -160,5 +162,7 @@ def run_task(arguments: list[str]) -> None:
     control.follow_command(job.context["control"], job.context["pid"])
     try:
         job.execute()
-    except CobnutError as error:
-        sys.exit(f"{_OURS}{error}")
+    except Interrupted:
+        sys.exit("stopped")  # the command knows: it asked for it, or is gone
+    except (CobnutError, OSError) as error:
+        sys.exit(f"{_OURS}{type(error).__name__}: {error}")
