@@ -29,7 +29,12 @@ def key(number: int) -> bytes:
 
 
 def table(rows: Sequence[dict[str, Any]], wanted: pa.Schema) -> pa.Table:
-    """The rows, in their order; what a row does not say is null."""
+    """The rows, by fingerprint; what a row does not say is null."""
+    return shards.sort(as_they_come(rows, wanted))
+
+
+def as_they_come(rows: Sequence[dict[str, Any]], wanted: pa.Schema) -> pa.Table:
+    """The same in the order of `rows`."""
     columns = []
     for field in wanted:
         values = [row.get(field.name) for row in rows]
@@ -44,12 +49,12 @@ def table(rows: Sequence[dict[str, Any]], wanted: pa.Schema) -> pa.Table:
 
 def state(*rows: dict[str, Any]) -> pa.Table:
     """A crawldb's state, sorted; each row needs a fingerprint, the rest has defaults."""
-    return shards.sort(table([{**STATE_DEFAULTS, **_named(row)} for row in rows], schema.STATE))
+    return table([{**STATE_DEFAULTS, **_named(row)} for row in rows], schema.STATE)
 
 
 def delta(*rows: dict[str, Any]) -> pa.Table:
     """A delta, sorted; each row needs a fingerprint."""
-    return shards.sort(table([_named(row) for row in rows], schema.DELTA))
+    return table([_named(row) for row in rows], schema.DELTA)
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +194,7 @@ def tables_of(kinds: Sequence[Callable[[int], Row]], wanted: pa.Schema) -> st.Se
                 for place, number in numbers.items()
             )
         ]
-        return shards.sort(table(found, wanted))
+        return table(found, wanted)
 
     return st.dictionaries(st.integers(0, 30), st.integers(0, (1 << 32) - 1), max_size=10).map(build)
 

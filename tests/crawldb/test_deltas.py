@@ -47,8 +47,8 @@ def page(number: int, *links: dict[str, Any], **values: Any) -> tuple[dict[str, 
 
 def chunk(*pages: tuple[dict[str, Any], dict[str, Any]]) -> Pages:
     """A content chunk and its parsed chunk, rows as they come."""
-    content = tables.table([row for row, _ in pages], schema.CONTENT)
-    return content.select(CONTENT_NEEDED), tables.table([row for _, row in pages], schema.PARSED)
+    content = tables.as_they_come([row for row, _ in pages], schema.CONTENT)
+    return content.select(CONTENT_NEEDED), tables.as_they_come([row for _, row in pages], schema.PARSED)
 
 
 def learned(*pages: tuple[dict[str, Any], dict[str, Any]], **values: Any) -> dict[bytes, dict[str, Any]]:
