@@ -8,15 +8,15 @@ from setuptools import find_packages, setup
 
 RUN = [
     "mrjob==0.7.4",
-    "pyarrow>=19,<27",
+    "pyarrow>=23,<27",
     "numpy>=2.0,<3",
     "requests>=2.32.3,<3",
     "urllib3>=2.8,<3",
-    "lxml>=5.3,<7",
-    "faust-cchardet>=2.1.19,<4",
-    "protego>=0.4,<0.8",
+    "lxml>=6.0,<7",
+    "faust-cchardet>=3.0,<4",
+    "protego>=0.7,<0.8",
     "can_ada>=3.0,<4",
-    "w3lib>=2.5,<3",
+    "w3lib>=2.5,<2.6",  # another minor version may spell URLs, and so fingerprints, in another way
     "publicsuffixlist>=1.0.2,<2",
     "hdfs>=2.7.3,<3",
     "tqdm>=4.66,<5",
@@ -24,10 +24,10 @@ RUN = [
 ]
 
 TEST = [
-    "pytest>=8.3,<10",
-    "pytest-xdist>=3.6,<4",
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.6.1,<4",
     "hypothesis>=6.112,<7",
-    "scrapy>=2.12,<3",
+    "scrapy>=2.13,<3",
     "cryptography>=43",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",

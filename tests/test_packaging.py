@@ -101,6 +101,6 @@ def test_what_is_imported_is_what_is_required(requirements: dict[str, list[str]]
                     imported |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and not node.level:
                     imported.add((node.module or "").partition(".")[0])
-    third_party = imported - sys.stdlib_module_names - {"jobs", "crawldb"}
+    third_party = imported - sys.stdlib_module_names - {"jobs", "crawldb", "tomllib"}
     names = [re.split(r"[=<>;]", requirement)[0] for requirement in requirements["RUN"]]
     assert third_party == {IMPORTED_AS.get(name, name) for name in names if name not in NOT_YET}
