@@ -13,13 +13,15 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crawldb import schema
-from crawldb.fingerprint import fingerprint, url_fingerprint
+from crawldb.fingerprint import fingerprint, plain_fingerprints, url_fingerprint
 from crawldb.settings import Settings
-from crawldb.urlfilters import Link, build
-from crawldb.urls import canonicalize, host_of
+from crawldb.urlfilters import Link, build, certainly_wanted
+from crawldb.urls import are_plain, canonicalize, host_of, hosts_of
 
 
 class BadSeed(NamedTuple):
@@ -50,6 +52,7 @@ class SeedReader:
 
     def __init__(self, settings: Settings, now: int, update: bool) -> None:
         self._refuse = build(settings)
+        self._wanted = certainly_wanted(settings)
         self._chosen = {name.lower() for name in settings.request.fingerprint_headers}
         self._now, self._update = now, update
 
@@ -58,6 +61,33 @@ class SeedReader:
 
         `order` of line n is `first_order` + n.
         """
+        lines = list(lines)
+        plain, others = self._read_plain(lines, first_order)
+        table, bad = self._read_each(others, first_order)
+        if not plain.num_rows:
+            return table, bad
+        if table.num_rows:
+            plain = pa.concat_tables([plain, table]).sort_by("order")
+        return plain, bad
+
+    def _read_plain(self, lines: list[tuple[int, str]], first_order: int) -> tuple[pa.Table, list[tuple[int, str]]]:
+        """The lines that are nothing but a canonical URL which the filters let pass, as columns; and all others."""
+        if self._wanted is None:
+            return self.schema.empty_table(), lines
+        try:
+            texts = pc.utf8_trim_whitespace(pa.array([line for _, line in lines], pa.string()))
+        except UnicodeEncodeError:  # some line is not UTF-8
+            return self.schema.empty_table(), lines
+        rows = np.flatnonzero(are_plain(texts))
+        rows = rows[self._wanted(texts.take(pa.array(rows)))]
+        urls = texts.take(pa.array(rows))
+        orders = first_order + np.fromiter((number for number, _ in lines), np.int64, len(lines))[rows]
+        rest = np.ones(len(lines), np.bool_)
+        rest[rows] = False
+        table = self._table(plain_fingerprints(urls), urls, hosts_of(urls), pa.array(orders), {})
+        return table, [lines[row] for row in np.flatnonzero(rest).tolist()]
+
+    def _read_each(self, lines: list[tuple[int, str]], first_order: int) -> tuple[pa.Table, list[BadSeed]]:
         fingerprints: list[bytes] = []
         urls: list[str] = []
         hosts: list[str] = []
@@ -83,7 +113,8 @@ class SeedReader:
             urls.append(url)
             hosts.append(host)
             orders.append(first_order + number)
-        return self._table(fingerprints, urls, hosts, orders, extras), bad
+        columns = pa.array(urls, pa.string()), pa.array(hosts, pa.string()), pa.array(orders, pa.int64())
+        return self._table(fingerprints, *columns, extras), bad
 
     def _url(self, text: str) -> tuple[str, str]:
         """The canonical URL and its host. ValueError says why it can't be crawled."""
@@ -139,7 +170,7 @@ class SeedReader:
         return extra
 
     def _table(
-        self, fingerprints: list[bytes], urls: list[str], hosts: list[str], orders: list[int],
+        self, fingerprints: list[bytes], urls: pa.Array, hosts: pa.Array, orders: pa.Array,
         extras: dict[int, dict[str, Any]],
     ) -> pa.Table:  # fmt: skip
         rows = len(urls)
@@ -153,13 +184,13 @@ class SeedReader:
 
         known: dict[str, Any] = {
             "fingerprint": pa.array(fingerprints, schema.FINGERPRINT),
-            "url": pa.array(urls, pa.string()),
-            "host": pa.array(hosts, pa.string()).dictionary_encode(),
+            "url": urls,
+            "host": hosts.dictionary_encode(),
             "injected": pa.repeat(True, rows),
             "update": pa.repeat(True, rows) if self._update else pa.nulls(rows, pa.bool_()),
             "depth": pa.repeat(pa.scalar(0, pa.int16()), rows),
             "discovered_at": pa.repeat(pa.scalar(self._now, schema.TIME), rows),
-            "order": pa.array(orders, pa.int64()),
+            "order": orders,
         }
         if extras:
             known |= {

@@ -15,6 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from crawldb.errors import UsageError
 from crawldb.families import find
 from crawldb.settings import Settings, conf_directory
@@ -138,6 +143,8 @@ class Rule(NamedTuple):
 
     matches: Callable[[str], Any]
     """Truthy if the rule decides about the URL: `find()` of Java's, `search` of Python's."""
+    pattern: str
+    """What `matches` searches for."""
     reason: str | None
     """`regex:LINE`, or None: the rule keeps."""
     host: str | None
@@ -147,7 +154,7 @@ class Rule(NamedTuple):
 def regex(settings: Settings) -> UrlFilter:
     """The first rule of filter.regex_file that matches decides; a URL that none matches is dropped (`regex:none`)."""
     rules = read_rules(*_open("regex_file", settings))
-    plain = [(matches, reason) for matches, reason, host in rules if host is None]
+    plain = [(matches, reason) for matches, _, reason, host in rules if host is None]
 
     def first_match(link: Link) -> str | None:
         url = link.url
@@ -157,7 +164,7 @@ def regex(settings: Settings) -> UrlFilter:
         return "regex:none"
 
     def first_match_for_host(link: Link) -> str | None:
-        for matches, reason, host in rules:
+        for matches, _, reason, host in rules:
             if host is not None and host != link.host and host != registrable_domain(link.host):
                 continue
             if matches(link.url):
@@ -185,7 +192,7 @@ def read_rules(file: str, lines: list[str]) -> list[Rule]:
             host = None
         elif text[0] in "+-":
             matches = _compile(text[1:], f"{file}:{number}")
-            rules.append(Rule(matches, f"regex:{number}" if text[0] == "-" else None, host))
+            rules.append(Rule(matches, _searched(text[1:]), f"regex:{number}" if text[0] == "-" else None, host))
         else:
             raise UsageError(f"{file}:{number}: {text}: a rule begins in the first column, with + or -")
     return rules
@@ -209,9 +216,7 @@ def _compile(pattern: str, place: str) -> Callable[[str], Any]:
             raise UsageError(
                 f"{place}: {pattern}: a set within a set is Java's; write \\[ or \\& for the character, or one plain set"
             )
-    # Searching for `.*x` finds what searching for `x` finds, up to a thousand times slower: Nutch's own rule against
-    # loops, `.*(/.+?)/.*?\1/.*?\1/`, needs minutes for one URL of 1,500 characters.
-    searched = _ANYTHING_FIRST.sub("", pattern, count=1) if _ANYTHING_FIRST.match(pattern) else pattern
+    searched = _searched(pattern)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what Python only warns of may mean something else in the next version
@@ -220,6 +225,15 @@ def _compile(pattern: str, place: str) -> Callable[[str], Any]:
         hint = next((hint for sign, hint in _HINTS.items() if sign in str(error)), "")
         raise UsageError(f"{place}: {pattern}: {error}{hint}") from None
     return bool if searched in ("", ".", "^") else found  # the usual last rule, for free
+
+
+def _searched(pattern: str) -> str:
+    """What finds the same as `pattern`, without a `.*` in front.
+
+    Searching for `.*x` finds what searching for `x` finds, up to a thousand times slower: Nutch's own rule against
+    loops, `.*(/.+?)/.*?\\1/.*?\\1/`, needs minutes for one URL of 1,500 characters.
+    """
+    return _ANYTHING_FIRST.sub("", pattern, count=1) if _ANYTHING_FIRST.match(pattern) else pattern
 
 
 def _entries(key: str, settings: Settings) -> Iterator[tuple[str, str]]:
@@ -243,6 +257,50 @@ def _open(key: str, settings: Settings) -> tuple[str, list[str]]:
         raise UsageError(f"filter.{key} = {name}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"filter.{key} = {name}: {error}") from None
+
+
+def certainly_wanted(settings: Settings) -> Callable[[pa.Array], NDArray[np.bool_]] | None:
+    """What tells, for a column of seed URLs that are `urls.are_plain`, which certainly pass filter.use; False says nothing.
+
+    None if a filter is in use that has no answer for whole columns.
+    """
+    if not set(settings.filter.use) <= {"length", "regex", "scope", "depth"}:
+        return None
+    rules = read_rules(*_open("regex_file", settings)) if "regex" in settings.filter.use else None
+    if rules is not None and any(rule.host is not None for rule in rules):
+        return None
+
+    def wanted(urls: pa.Array) -> NDArray[np.bool_]:
+        passes = np.ones(len(urls), np.bool_)
+        if "length" in settings.filter.use:
+            passes &= pc.binary_length(urls).to_numpy() <= settings.filter.max_url_length
+        if rules is not None:
+            passes &= _kept_by(rules, urls)
+        return passes
+
+    return wanted
+
+
+def _kept_by(rules: list[Rule], urls: pa.Array) -> NDArray[np.bool_]:
+    """Which URLs the first rule that matches keeps, a rule at a time over all that none has matched before."""
+    kept = np.zeros(len(urls), np.bool_)
+    waiting = np.arange(len(urls))
+    for rule in rules:
+        found = _found(rule, urls.take(pa.array(waiting)))
+        kept[waiting[found]] = rule.reason is None
+        waiting = waiting[~found]
+    return kept
+
+
+def _found(rule: Rule, urls: pa.Array) -> NDArray[np.bool_]:
+    if rule.matches is bool:
+        return np.ones(len(urls), np.bool_)
+    try:
+        # RE2 and Python agree on plain ASCII; what RE2 does not know (look-around, back-references) it refuses.
+        found: NDArray[np.bool_] = pc.match_substring_regex(urls, rule.pattern).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        found = np.fromiter((rule.matches(url) is not None for url in urls.to_pylist()), np.bool_, len(urls))
+    return found
 
 
 URL_FILTERS: dict[str, Callable[[Settings], UrlFilter]] = {

@@ -15,6 +15,10 @@ import re
 from urllib.parse import unquote_to_bytes
 
 import can_ada
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from publicsuffixlist import PublicSuffixList
 from w3lib.url import canonicalize_url
 
@@ -87,6 +91,26 @@ def canonicalize(url: str, base: str | None = None) -> str | None:
     if match is None or len(href) > MAX_LENGTH:
         return _settle(href)
     return href if match.lastindex is None else _sort_query(href)
+
+
+# For RE2: a name whose last label is letters (so no IPv4 address), plain path segments that do not begin with a dot.
+_PLAIN = r"^https?://(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]+/(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*)?$"
+
+
+def are_plain(texts: pa.Array) -> NDArray[np.bool_]:
+    """Which texts are certainly canonical URLs as they stand: most of what a long seed list holds, at a tenth of the cost.
+
+    False says nothing. Hosts with punycode are left out, for their labels would have to be checked.
+    """
+    plain = pc.and_(pc.match_substring_regex(texts, _PLAIN), pc.invert(pc.match_substring(texts, "xn--")))
+    short = pc.less_equal(pc.binary_length(texts), 2000)
+    mask: NDArray[np.bool_] = pc.and_(plain, short).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def hosts_of(plain: pa.Array) -> pa.Array:
+    """`host_of` for a column of URLs that `are_plain`."""
+    return pc.list_element(pc.split_pattern(plain, "/", max_splits=3), 2)
 
 
 @functools.lru_cache(16)

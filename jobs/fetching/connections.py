@@ -284,7 +284,7 @@ def tls_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=requests.certs.where())  # type: ignore[attr-defined]
 
 
-class DirectAdapter(HTTPAdapter):
+class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
     """requests' adapter without what a crawl does not want: cookies, proxies and settings from the environment, a
     parsed Response, a TLS context a connection. It serves the current exchange; see its `send`.
 

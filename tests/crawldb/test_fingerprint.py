@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import scrapy
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from scrapy.utils.request import fingerprint as scrapy_fingerprint
 
 from crawldb import fingerprint as module
-from crawldb.fingerprint import fingerprint, url_fingerprint
+from crawldb.fingerprint import fingerprint, plain_fingerprints, url_fingerprint
 from crawldb.urls import canonicalize
 
 # One object a line: what a seed or link says ("given"), its canonical URL, the rest of the request, the key. These
@@ -147,3 +148,8 @@ def test_what_may_be_left_out() -> None:
 
 def test_the_examples_in_the_docstrings() -> None:
     assert doctest.testmod(module).failed == 0
+
+
+def test_a_column_of_plain_urls_has_the_fingerprints_of_its_urls() -> None:
+    urls = [f"https://www.example{n}.org/a-b/c_{n}.html" for n in range(50)]
+    assert plain_fingerprints(pa.array(urls)) == [url_fingerprint(url) for url in urls]

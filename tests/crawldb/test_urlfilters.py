@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawldb import urlfilters
 from crawldb.errors import UsageError
 from crawldb.settings import Settings, load
 from crawldb.urlfilters import URL_FILTERS, Link, build, keep, read_rules
@@ -341,3 +344,39 @@ def test_files_that_cannot_be_read(name: str, tmp_path: Path) -> None:
         setattr(settings.filter, f"{name}_file", value)
         with pytest.raises(UsageError, match=rf"filter\.{name}_file.*{message}"):
             build(settings)
+
+
+RULES = [
+    "-\\.(?:gif|GIF)(?:\\?|$)",
+    "+^https?://a\\.",
+    "-(?=x)x",
+    "-([a-z])\\1",
+    "-\\bone\\b",
+    "+\\d{2,}",
+    "+.",
+    "-.",
+    "+/x$",
+    "-.*/y",
+]
+
+
+@given(
+    st.lists(st.sampled_from(RULES), max_size=5),
+    st.lists(st.from_regex(r"https?://[ab]\.example/[a-z0-9./]{0,12}", fullmatch=True), max_size=20),
+)
+def test_whole_columns_get_the_answers_that_single_urls_get(rules: list[str], texts: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        settings = Settings()
+        settings.filter.regex_file = f"{directory}/rules"
+        settings.filter.max_url_length = 25
+        Path(settings.filter.regex_file).write_text("\n".join(rules))
+        wanted = urlfilters.certainly_wanted(settings)
+        assert wanted is not None
+        one_by_one = [urlfilters.build(settings)(Link(text, "a.example", None, 0)) is None for text in texts]
+        assert wanted(pa.array(texts, pa.string())).tolist() == one_by_one
+
+
+def test_filters_without_an_answer_for_columns_are_asked_one_by_one() -> None:
+    settings = Settings()
+    settings.filter.use = ["length", "suffix"]
+    assert urlfilters.certainly_wanted(settings) is None

@@ -6,6 +6,7 @@ import doctest
 import re
 
 import can_ada
+import pyarrow as pa
 import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
@@ -406,3 +407,27 @@ def test_every_host_has_a_domain(url: str) -> None:
 
 def test_the_examples_in_the_docstrings() -> None:
     assert doctest.testmod(urls).failed == 0
+
+
+@given(st.lists(st.from_regex(urls._PLAIN.replace("^", "").replace("$", ""), fullmatch=True), min_size=1, max_size=20))
+def test_what_is_plain_is_canonical_as_it_stands(texts: list[str]) -> None:
+    column = pa.array(texts)
+    for text, plain, host in zip(texts, urls.are_plain(column), urls.hosts_of(column).to_pylist(), strict=True):
+        if plain:
+            assert urls.canonicalize(text) == text
+            assert canonicalize_url(text) == text
+            assert urls.host_of(text) == host
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://1.2.3.4/", "http://a.1/", "http://0x7f/", "http://a.0x7f/", "http://A.example/", "http://a.example",
+        "http://a.example/../b", "http://a.example/./b", "http://a.example/.b", "http://a.example/%7Eb", "http://localhost/",
+        "http://xn--a.example/", "http://a.xn--p1ai/", "http://a.example/?b=c", "http://a.example/#b", "http://a_b.example/",
+        "http://a..example/", "http://-a.example/", "http://a.example:80/", "http://u@a.example/", "ftp://a.example/",
+        "http://a.example//b", " http://a.example/", "http://a.example/" + 2000 * "a", "http://ä.example/", "",
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_is_looked_at_one_by_one(text: str) -> None:
+    assert not urls.are_plain(pa.array([text]))[0]
