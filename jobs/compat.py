@@ -74,10 +74,8 @@ STAND_INS = {"distutils": _distutils, "pipes": _pipes}
 
 def install() -> list[str]:
     """Put stand-ins into `sys.modules` for what this Python lacks; returns the names of those. Idempotent."""
-    setuptools_hook = sys.modules.get("_distutils_hack")
-    if setuptools_hook is not None:
-        # It would load all of setuptools, 0.15 CPU seconds a task, to lend us its distutils.
-        setuptools_hook.remove_shim()
+    # setuptools' import hook would load all of it, 0.15 CPU seconds a task, to lend us its distutils.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "_distutils_hack"]
     lacking = [name for name in STAND_INS if name not in sys.modules and importlib.util.find_spec(name) is None]
     for name in lacking:
         sys.modules.update(STAND_INS[name]())
