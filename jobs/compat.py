@@ -1,8 +1,8 @@
 """What mrjob 0.7.4 imports and newer Pythons have dropped: `distutils` (3.12) and `pipes` (3.13).
 
 Owns the stand-ins and nothing else. Import it before mrjob, in `jobs/base.py`: every job, and so every task
-process, passes through there. Where a module exists (an older Python, or setuptools' `distutils`) it stays
-untouched. A stand-in has what mrjob 0.7.4 uses of the module, and no more:
+process, passes through there. Where a module exists (on an older Python) it stays untouched.
+A stand-in has what mrjob 0.7.4 uses of the module, and no more:
 
     distutils.spawn.find_executable    mrjob/util.py
     distutils.version.LooseVersion     mrjob/compat.py, to order Hadoop versions
