@@ -126,8 +126,7 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
         return table.take(pa.array(order))
 
     first = order[starts]
-    if np.count_nonzero(fetched) > np.count_nonzero(fetched[first]):
-        _settle_ties(table, first, order, starts, preference)
+    _settle_ties(table, first, order, starts, preference, source)
     inlinks = np.add.reduceat(table["inlinks"].fill_null(0).to_numpy()[order], starts)
     passed_on = np.add.reduceat(table["inlink_score"].fill_null(0.0).to_numpy()[order], starts)
     earliest = np.iinfo(np.int64).max
@@ -154,15 +153,20 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
 
 def _settle_ties(
     table: pa.Table, first: NDArray[np.int64], order: NDArray[np.int64], starts: NDArray[np.int64],
-    preference: NDArray[np.int64],
+    preference: NDArray[np.int64], source: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Where a request was fetched twice in one millisecond, let `first` name one whatever their order."""
+    """Where nothing sets two rows apart, let `first` name one whatever their order.
+
+    Such are two fetches of a request in one millisecond, and one link of a page that was fetched twice.
+    """
     ends = np.append(starts[1:], len(order))
     second = order[np.minimum(starts + 1, ends - 1)]
-    tied = (second != first) & (preference[first] < 0) & (preference[first] == preference[second])
+    tied = (second != first) & (preference[first] == preference[second])
+    tied[tied] = (source[first[tied]] == source[second[tied]]).all(axis=1)
     for group in np.flatnonzero(tied).tolist():
         rows = order[starts[group] : ends[group]]
-        rows = rows[preference[rows] == preference[first[group]]]
+        same = (preference[rows] == preference[first[group]]) & (source[rows] == source[first[group]]).all(axis=1)
+        rows = rows[same]
         shown = table.select((*_REQUEST, *_ANSWER, "metadata")).take(pa.array(rows)).to_pylist()
         texts = [repr(list(row.values())) for row in shown]
         first[group] = rows[texts.index(min(texts))]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -183,6 +183,7 @@ inheriting = settings(request__inherit_metadata=["lang"], score__internal=0.7)
 
 @fewer
 @given(webs, st.randoms())
+@example(some_pages([663, 1_296_899_139]), Random(0))  # one page twice, with other metadata to inherit
 def test_any_grouping_in_any_order_is_the_same_to_the_last_bit(
     pages: list[tuple[dict[str, Any], dict[str, Any]]], random: Random
 ) -> None:
