@@ -12,7 +12,6 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -102,10 +101,6 @@ class FileSystem:
         """True if there is a file or directory of this name."""
         return os.path.exists(path)
 
-    def is_directory(self, path: str) -> bool:
-        """True if the path is a directory."""
-        return os.path.isdir(path)
-
     def size(self, path: str) -> int:
         """Bytes of a file."""
         return os.path.getsize(path)
@@ -122,13 +117,6 @@ class FileSystem:
         """Remove a directory that has nothing in it."""
         with contextlib.suppress(OSError):
             os.rmdir(path)
-
-    def walk_sizes(self, path: str) -> Iterator[int]:
-        """The size of every file under a directory."""
-        for directory, _, names in os.walk(path):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    yield os.path.getsize(os.path.join(directory, name))
 
     def _make_directory(self, path: str) -> None:
         """Make a directory and those above it that lack, durably: a synced file in a lost directory is lost."""

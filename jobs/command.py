@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from crawldb import settings as configuration
-from crawldb.errors import CobnutError, ConflictError
+from crawldb.errors import CobnutError, ConflictError, UsageError
 from crawldb.filesystem import resolve
-from crawldb.segments import Segment, Segments
+from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
 from crawldb.store import Store
 from jobs import control
@@ -124,6 +124,30 @@ def add_common(arguments: argparse.ArgumentParser) -> None:
         help="a setting for this run, such as fetch.delay=2; conf/crawl-default.toml lists them all",
     )  # fmt: skip
     arguments.add_argument("--conf", metavar="FILE", help="settings file (default: conf/crawl-site.toml)")
+
+
+def segment_command(
+    phase: str, description: str, function: Callable[[Run, Segment], int], argv: list[str] | None
+) -> int:
+    """`cobnut PHASE CRAWL_DIR [SEGMENT]`: one of segments.PHASES on one segment."""
+    arguments = parser(phase, description)
+    arguments.add_argument(
+        "segment", metavar="SEGMENT", nargs="?", help=f"its name; default: the oldest ready for {phase}"
+    )
+    options = arguments.parse_args(argv)
+    return execute(phase, options, lambda run: function(run, _segment_for(run, phase, options.segment)))
+
+
+def _segment_for(run: Run, phase: str, name: str | None) -> Segment:
+    """The segment called `name`, or the oldest one that `phase` comes next for. UsageError if there is none."""
+    if name:
+        return run.hold_or_fail(run.segments.find(name))
+    segments = run.segments.in_flight(run.store.snapshot().entry.applied)
+    for segment in segments:
+        if next_phase(segment) == phase and run.hold(segment):
+            return segment
+    states = ", ".join(f"{segment.name} needs {next_phase(segment)}" for segment in segments)
+    raise UsageError(f"{run.crawl_dir}: no segment is ready for {phase}" + (f"; {states}" if states else ""))
 
 
 def execute(verb: str, arguments: argparse.Namespace, function: Callable[[Run], int]) -> int:

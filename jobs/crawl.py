@@ -10,9 +10,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
-from crawldb.errors import ConflictError, UsageError
+from crawldb.errors import ConflictError
 from crawldb.segments import PHASES, Segment, next_phase
 from jobs import compact, control, fetch, generate, inject, parse, updatedb
 from jobs.command import Run, Stopwatch, add_common, execute, say
@@ -23,23 +24,10 @@ _CONFLICTS = 10
 """How often a phase is run again because another writer came first."""
 
 
-def oldest_in(run: Run, phase: str, name: str | None = None) -> Segment:
-    """The segment called `name`, or the oldest one that `phase` comes next for. UsageError if there is none."""
-    if name:
-        return run.hold_or_fail(run.segments.find(name))
-    applied = run.store.snapshot().entry.applied
-    segments = run.segments.in_flight(applied)
-    for segment in segments:
-        if next_phase(segment) == phase and run.hold(segment):
-            return segment
-    states = ", ".join(f"{segment.name} needs {next_phase(segment)}" for segment in segments)
-    raise UsageError(f"{run.crawl_dir}: no segment is ready for {phase}" + (f"; {states}" if states else ""))
-
-
 def finish(run: Run, segment: Segment) -> None:
     """Run the phases that a segment still needs."""
     for phase in PHASES[PHASES.index(next_phase(segment)) :]:
-        _again_on_conflict(lambda phase=phase: _PHASES[phase](run, segment))  # type: ignore[misc]
+        _again_on_conflict(partial(_PHASES[phase], run, segment))
         control.raise_if_interrupted()
     compact_if_due(run)
 

@@ -26,7 +26,7 @@ from crawldb.settings import FetchSettings
 from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
-from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
+from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
 from jobs.fetching import FetchRequest, FetchResult
 from jobs.fetching.engines import ENGINES
 
@@ -229,12 +229,9 @@ def run(run: Run, segment: Segment) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """`cobnut fetch CRAWL_DIR [SEGMENT]`"""
-    from jobs.crawl import oldest_in
-
-    arguments = parser("fetch", "Fetch a segment. Run again after a break-off, it goes on with what is missing.")
-    arguments.add_argument("segment", nargs="?", help="its name; default: the oldest that is not fetched")
-    options = arguments.parse_args(argv)
-    return execute("fetch", options, lambda run_: run(run_, oldest_in(run_, "fetch", options.segment)))
+    return segment_command(
+        "fetch", "Fetch a segment. Run again after a break-off, it goes on with what is missing.", run, argv
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from crawldb.segments import Segment
 from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
-from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
+from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
 from jobs.parsing import Document, Outlink, Page, PageParser
 
 _NEEDED = [
@@ -144,12 +144,7 @@ def run(run: Run, segment: Segment) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """`cobnut parse CRAWL_DIR [SEGMENT]`"""
-    from jobs.crawl import oldest_in
-
-    arguments = parser("parse", "Parse a fetched segment: text, links, signatures.")
-    arguments.add_argument("segment", nargs="?", help="its name; default: the oldest that is fetched and not parsed")
-    options = arguments.parse_args(argv)
-    return execute("parse", options, lambda run_: run(run_, oldest_in(run_, "parse", options.segment)))
+    return segment_command("parse", "Parse a fetched segment: text, links, signatures.", run, argv)
 
 
 if __name__ == "__main__":

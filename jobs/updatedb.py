@@ -20,7 +20,7 @@ from crawldb.settings import Policy
 from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
-from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
+from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
 from jobs.protocol import shard_key
 
 
@@ -91,12 +91,7 @@ def run(run: Run, segment: Segment) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """`cobnut updatedb CRAWL_DIR [SEGMENT]`"""
-    from jobs.crawl import oldest_in
-
-    arguments = parser("updatedb", "Put what a segment learned into the crawldb.")
-    arguments.add_argument("segment", nargs="?", help="its name; default: the oldest that is parsed and not applied")
-    options = arguments.parse_args(argv)
-    return execute("updatedb", options, lambda run_: run(run_, oldest_in(run_, "updatedb", options.segment)))
+    return segment_command("updatedb", "Put what a segment learned into the crawldb.", run, argv)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from pathlib import Path
 
 from crawldb import dump
@@ -14,7 +16,6 @@ ROUNDS = 3
 _SETTINGS = (
     "http.agent_name=cobnut-demo",
     "fetch.delay=0",  # the site is ours; its robots.txt files ask for more where the demo is to show it
-    "store.keep_hours=24",
 )
 
 
@@ -39,16 +40,19 @@ def _demo(options: argparse.Namespace) -> int:
         return code
     say("")
     dump.main([options.crawl_dir, "--stats"])
+    scripts = os.path.relpath(Path(__file__).parents[2] / "scripts")  # of a checkout, as the caller would type it
+    dump_py, crawl_sh = shlex.quote(f"{scripts}/dump.py"), shlex.quote(f"{scripts}/crawl.sh")
+    crawl_dir = shlex.quote(options.crawl_dir)
     home = site.seeds()[0].split("\t")[0]
     say(
         f"""
 Try next:
-  scripts/dump.py {options.crawl_dir} --url {home}
-  scripts/dump.py {options.crawl_dir} --status gone --columns url,http_status,reason --format table
-  scripts/dump.py {options.crawl_dir} --where "retries > 0" --format table
-  scripts/dump.py {options.crawl_dir} | head -3
+  {dump_py} {crawl_dir} --url {home}
+  {dump_py} {crawl_dir} --status gone --columns url,http_status,reason --format table
+  {dump_py} {crawl_dir} --where "retries > 0" --format table
+  {dump_py} {crawl_dir} | head -3
 and crawl something real: put your name into conf/crawl-site.toml, URLs into seeds.txt, and
-  scripts/crawl.sh -s seeds.txt my-crawl 3"""
+  {crawl_sh} -s seeds.txt my-crawl 3"""
     )
     return 0
 

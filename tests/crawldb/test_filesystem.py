@@ -150,9 +150,7 @@ def test_names_of_what_is_no_directory_are_none(tmp_path: Path) -> None:
 def test_remove_takes_files_and_trees_and_does_not_mind_their_absence(tmp_path: Path) -> None:
     FS.create(f"{tmp_path}/tree/of/files", b"12345")
     FS.create(f"{tmp_path}/file", b"123")
-    assert sorted(FS.walk_sizes(str(tmp_path))) == [3, 5]
     FS.remove_if_empty(f"{tmp_path}/tree")
-    assert FS.is_directory(f"{tmp_path}/tree")
     for path in (f"{tmp_path}/tree", f"{tmp_path}/file"):
         assert FS.exists(path)
         FS.remove(path)
