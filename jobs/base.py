@@ -111,7 +111,6 @@ class LocalRunner(LocalMRJobRunner):  # type: ignore[misc]
 def _collect_less() -> None:
     """Look for reference cycles far less often: our data are long lists and columns, which Python's default of one look
     for every 700 new objects goes through again and again (a third of parse's CPU time)."""
-    gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
 

@@ -43,6 +43,8 @@ class Crawler:
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
+        unexpected = [line for line in done.stderr.splitlines() if line.startswith(("nanobind", " - leaked"))]
+        assert unexpected == []  # an extension that complains at the exit about objects we kept from it
         return done.stderr
 
     def crawl(self, name: str, *arguments: str, rounds: int = ROUNDS, **options: Any) -> Path:
