@@ -54,6 +54,12 @@ class Run:
             raise ConflictError(f"{segment.path}: another command is working on it; wait for it to end")
         return segment
 
+    def abandon(self, segment: Segment) -> None:
+        """Remove a segment that will not be committed, and let go of it: another may get its name."""
+        segment.fs.remove(segment.path)
+        if lock := self._held.pop(segment.name, None):
+            lock.close()
+
     def close(self) -> None:
         """Let go of all segments."""
         for lock in self._held.values():

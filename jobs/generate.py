@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from crawldb import orders, schema, selection, shards
-from crawldb.errors import ConflictError, Interrupted
+from crawldb.errors import CobnutError, Interrupted
 from crawldb.segments import Segment
 from crawldb.store import now_ms
 from jobs import control
@@ -91,30 +91,32 @@ def run(run: Run) -> Segment | None:
         number = run.segments.last_number() + 1
         in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
         now = now_ms()
-        segment = run.hold_or_fail(run.segments.begin(now, number))
+        segment = run.segments.begin(now, number)
         context = {
             "version": snapshot.version, "now": now, "in_flight": in_flight, "segment": segment.path,
             "tasks": run.settings.generate.tasks or run.processes(),
         }  # fmt: skip
         try:
+            run.hold_or_fail(segment)
             records = run.job(
                 Generate, [{"shard": shard} for shard in range(snapshot.shards)], context, "generate", "shards"
             )
             plan = next((record for record in records if "files" in record), None)
             ready = sum(record.get("due", 0) for record in records)
             if plan is None:
-                run.segments.fs.remove(segment.path)
+                run.abandon(segment)
                 waiting = f"; {len(in_flight)} segments in flight" if in_flight else ""
                 say(f"generate  nothing is due{waiting} {watch}")
                 return None
             files = [shards.File.from_dict(file) for file in plan["files"]]
             segment.commit("fetchlist", files, now, {"due": ready, "longest": plan["longest"], "hosts": plan["hosts"]})
             run.segments.commit(segment, number, now, in_flight)
-        except ConflictError:
-            run.segments.fs.remove(segment.path)
-            continue
-        except BaseException:
-            run.segments.fs.remove(segment.path)
+        except BaseException as error:
+            run.abandon(segment)
+            # Who committed this number first may also have removed, as garbage, what was being written here.
+            beaten = isinstance(error, (CobnutError, OSError)) and run.segments.last_number() >= number
+            if beaten and not isinstance(error, Interrupted):
+                continue
             raise
         run.segments.remove_garbage()
         _tell_plan(run, segment, plan, ready, watch)
