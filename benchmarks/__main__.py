@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks import bench_site, crawldbs
+from benchmarks import bench_site, crawldbs, hdfs
 from benchmarks.measure import Cost, cobnut, cost
 from crawldb.store import Store, now_ms
 
@@ -138,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--small", action="store_true", help="a hundredth of every size")
     parser.add_argument("--directory", help="where the files go meanwhile (about 2 GB)")
+    parser.add_argument("--hdfs", metavar="URI", help="a directory on a running cluster, to measure HDFS too")
     options = parser.parse_args()
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}\n"
@@ -148,6 +149,8 @@ def main() -> None:
         for measurement in (bench.one_url, bench.inject, bench.store, bench.rounds):
             for row in measurement():
                 print("| " + " | ".join(row) + " |", flush=True)
+        for row in hdfs.measure(directory, options.hdfs, bench.scale) if options.hdfs else ():
+            print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":

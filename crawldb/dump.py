@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crawldb import conditions, formats, schema, where
+from crawldb import conditions, filesystem, formats, schema, settings, where
 from crawldb.errors import CobnutError, UsageError
 from crawldb.store import Snapshot, Store, now_ms
 
@@ -93,6 +94,8 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
     _check(arguments)
     condition = _condition(arguments, now)
     columns = _chosen_columns(arguments)
+    if any(":/" in path for path in (arguments.crawl_dir, arguments.output or "")):
+        filesystem.configure(settings.load().hdfs)
     snapshot = Store(arguments.crawl_dir).snapshot(arguments.as_of)
     if arguments.stats:
         _write_statistics(snapshot, condition, arguments, now)
@@ -260,7 +263,8 @@ def _is_stdout(name: str | None) -> bool:
 def _output(name: str | None) -> Iterator[tuple[IO[bytes], int]]:
     """The stream to write to, and the columns of the terminal that it is, or 0.
 
-    A regular file is written beside its place under a name of its own, and renamed when it is whole.
+    A regular file is written beside its place under a name of its own, and renamed when it is whole. On HDFS nothing
+    is overwritten.
     """
     if name is None or name == "-":
         sys.stdout.flush()
@@ -268,7 +272,12 @@ def _output(name: str | None) -> Iterator[tuple[IO[bytes], int]]:
         yield sys.stdout.buffer, width
         sys.stdout.buffer.flush()
         return
-    target = os.path.realpath(name)
+    fs, path = filesystem.resolve(name)
+    if not isinstance(fs, filesystem.LocalFileSystem):
+        with _remote_output(fs, path) as remote:
+            yield cast("IO[bytes]", remote), 0
+        return
+    target = os.path.realpath(path)
     if os.path.isdir(target):
         raise UsageError(f"-o {name}: a directory; give a file name")
     if not os.path.isdir(os.path.dirname(target)):
@@ -286,6 +295,22 @@ def _output(name: str | None) -> Iterator[tuple[IO[bytes], int]]:
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(unfinished)
+        raise
+
+
+@contextlib.contextmanager
+def _remote_output(fs: filesystem.FileSystem, path: str) -> Iterator[io.BufferedIOBase]:
+    unfinished = filesystem.unfinished(path)
+    output = fs.open_output(unfinished)
+    try:
+        yield output
+        output.close()
+        fs.publish(unfinished, path)
+    except FileExistsError:
+        fs.abandon(output, unfinished)
+        raise UsageError(f"-o {path}: there is such a file; give another name") from None
+    except BaseException:
+        fs.abandon(output, unfinished)
         raise
 
 

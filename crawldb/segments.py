@@ -132,6 +132,10 @@ class Segments:
         names = [self._name_in(f"{self.path}/log/{name}") for name in self._log()]
         return [Segment(self.fs, f"{self.path}/{name}") for name in names if self.fs.exists(f"{self.path}/{name}")]
 
+    def at(self, name: str) -> Segment:
+        """The segment of this name, for those who know that it exists: a look at the log costs a file per round."""
+        return Segment(self.fs, f"{self.path}/{name}")
+
     def find(self, name: str) -> Segment:
         """The committed segment of this name. UsageError if there is none."""
         for segment in self.committed():

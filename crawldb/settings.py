@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -218,9 +218,53 @@ class RequestSettings:
 class RunSettings:
     """How the jobs run."""
 
-    runner: str = _setting("inline", "inline (one process) or local (all cores).", one_of=("inline", "local"))
+    runner: str = _setting(
+        "inline", "inline (one process), local (all cores) or hadoop (a YARN cluster).",
+        one_of=("inline", "local", "hadoop"),
+    )  # fmt: skip
     processes: int = _setting(0, "Task processes at once with -r local; 0: one per core.")
     temporary: str = _setting("", "Directory for the jobs' temporary files; empty: the system's.")
+
+
+@dataclass
+class HdfsSettings:
+    """How hdfs:// paths are read and written. Addresses come from the cluster's own files in HADOOP_CONF_DIR."""
+
+    client: str = _setting(
+        "webhdfs",
+        "What moves the bytes: webhdfs (HTTP), libhdfs (Hadoop's own library) or hdfs-native (pip install "
+        "cobnut[hdfs-native]). Names and commits go over WebHDFS with each.",
+        one_of=("webhdfs", "libhdfs", "hdfs-native"),
+    )
+    user: str = _setting("", "Who we are on a cluster without Kerberos; empty: HADOOP_USER_NAME, else the login name.")
+    timeout: float = _setting(60.0, "To connect, and between two packets.", unit="seconds")
+    retries: int = _setting(
+        8, "Times a request is repeated that failed for a passing cause; 8 bear with a cluster for half a minute."
+    )
+
+
+@dataclass
+class HadoopSettings:
+    """How the jobs run with -r hadoop. Any other name is a property of Hadoop's own, given to the jobs with -D."""
+
+    queue: str = _setting("", "The YARN queue; empty: the cluster's default.")
+    python: str = _setting(
+        "",
+        "The nodes' Python, of this machine's minor version (python3.11). Empty: this machine's Python travels with "
+        "the environment, and the nodes need none.",
+    )
+    stage: str = _setting(
+        "", "Directory for the packed environment and the jobs' temporary files; empty: .cobnut in the HDFS home."
+    )
+    py_files: list[str] = _setting(
+        [], "Python files and directories of your own that the tasks need, such as those of module:function settings."
+    )
+    maps: int = _setting(0, "Map tasks of a job at most, but for fetch's; 0: as many as the cluster can run at once.")
+    reducers: int = _setting(0, "Reduce tasks of a job at most; 0: one for every 16 map items.")
+    small: int = _setting(
+        4, "Jobs of at most so many items run within their application master (Hadoop's uber mode); 0: none."
+    )
+    properties: dict[str, str] = field(default_factory=dict, metadata={"doc": "", "unit": "", "one_of": ()})
 
 
 @dataclass
@@ -237,6 +281,8 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     request: RequestSettings = field(default_factory=RequestSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    hdfs: HdfsSettings = field(default_factory=HdfsSettings)
+    hadoop: HadoopSettings = field(default_factory=HadoopSettings)
 
     def to_json(self) -> str:
         """All values in one line, for the tasks of a job."""
@@ -314,8 +360,17 @@ def _read_toml(settings: Settings, file: Path) -> None:
     for section, values in tree.items():
         if not isinstance(values, dict):
             raise UsageError(f"{file}: {section} stands outside a section{_suggest(section)}")
-        for key, value in values.items():
+        for key, value in _flat(values) if section == "hadoop" else values.items():
             _assign(settings, f"{section}.{key}", value, where=str(file))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """TOML reads `mapreduce.map.memory.mb = 2048` as tables within tables; here it is one name again."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _assign(settings: Settings, name: str, value: Any, where: str) -> None:
@@ -323,7 +378,10 @@ def _assign(settings: Settings, name: str, value: Any, where: str) -> None:
     section_name, _, key = name.partition(".")
     section = getattr(settings, section_name, None)
     known = {f.name: f for f in dataclasses.fields(section)} if dataclasses.is_dataclass(section) else {}
-    if key not in known:
+    if isinstance(section, HadoopSettings) and "." in key:
+        section.properties[key] = str(value).lower() if isinstance(value, bool) else str(value)
+        return
+    if key not in known or key == "properties":
         raise UsageError(f"{where}: unknown setting {name}{_suggest(name)}")
     wanted = get_type_hints(type(section))[key]
     try:
@@ -404,7 +462,7 @@ def _locate_files(settings: Settings, directory: Path) -> None:
 def names() -> list[str]:
     """All dotted names, in order."""
     return [f"{section}.{key.name}" for section, value in vars(Settings()).items()
-            for key in dataclasses.fields(value)]  # fmt: skip
+            for key in dataclasses.fields(value) if key.name != "properties"]  # fmt: skip
 
 
 def _suggest(name: str) -> str:
@@ -424,6 +482,9 @@ def default_toml() -> str:
     for section, value in vars(Settings()).items():
         lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"[{section}]"]
         for key in dataclasses.fields(value):
+            if key.name == "properties":
+                lines += ["# And, for example:", "# mapreduce.map.memory.mb = 2048"]
+                continue
             doc = key.metadata["doc"] + (f" ({key.metadata['unit']})" if key.metadata["unit"] else "")
             if key.metadata["one_of"]:
                 doc += f" One of: {', '.join(key.metadata['one_of'])}."

@@ -191,8 +191,7 @@ class Writer:
         try:
             self._parquet = self._parquet_writer()
         except BaseException:  # it writes the first bytes already
-            self._output.close()
-            fs.remove(self._written)
+            fs.abandon(self._output, self._written)
             raise
 
     def _parquet_writer(self) -> pq.ParquetWriter:
@@ -226,8 +225,8 @@ class Writer:
         try:
             self._flush(whole_groups_only=False)
             self._parquet.close()
+            size = self._output.tell()
             self._output.close()
-            size = self._fs.size(self._written)
             self._fs.publish(self._written, self._path)
         except FileNotFoundError:
             raise ConflictError(_BEATEN.format(self._path)) from None
@@ -242,10 +241,8 @@ class Writer:
         try:
             with contextlib.suppress(pa.ArrowException, OSError):  # a full disk has no room for the footer either
                 self._parquet.close()
-            with contextlib.suppress(OSError):
-                self._output.close()
         finally:
-            self._fs.remove(self._written)
+            self._fs.abandon(self._output, self._written)
 
     def _flush(self, *, whole_groups_only: bool) -> None:
         if not self._pending_rows:

@@ -16,9 +16,10 @@ SOURCES = sorted(
 )
 
 ROOMS = {
-    "mrjob": r"jobs/[a-z_]+\.py",
-    "requests": r"jobs/(fetching|demo)/.+",
-    "urllib3": r"jobs/(fetching|demo)/.+",
+    "mrjob": r"jobs/(hadoop/)?[a-z_]+\.py",
+    "requests": r"jobs/(fetching|demo)/.+|jobs/hadoop/yarn\.py|crawldb/webhdfs\.py",
+    "requests_kerberos": r"jobs/hadoop/yarn\.py",
+    "urllib3": r"jobs/(fetching|demo)/.+|crawldb/webhdfs\.py",
     "socket": r"jobs/(fetching|demo)/.+",
     "socketserver": r"jobs/(fetching|demo)/.+",
     "ssl": r"jobs/(fetching|demo)/.+",
@@ -30,7 +31,8 @@ ROOMS = {
     "lxml": r"jobs/parsing/.+",
     "cchardet": r"jobs/parsing/.+",
     "html.parser": r"jobs/parsing/.+",
-    "hdfs": r"crawldb/filesystem\.py",
+    "hdfs": r"crawldb/webhdfs\.py",
+    "hdfs_native": r"crawldb/hdfs\.py",
     "can_ada": r"crawldb/(urls|fingerprint)\.py",
     "w3lib.url": r"crawldb/(urls|fingerprint)\.py",
     "w3lib.encoding": r"jobs/parsing/charset\.py",

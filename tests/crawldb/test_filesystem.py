@@ -1,67 +1,31 @@
-"""Atomic creation, listing and removal on the local file system."""
+"""The local file system: the contract of all, and what only it must do; which file system a path names."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from crawldb.errors import UsageError
-from crawldb.filesystem import FileSystem, resolve, unfinished
+from crawldb.filesystem import LocalFileSystem, resolve, unfinished
+from tests.filesystem_contract import FileSystemContract
 
-FS = FileSystem()
-
-
-def test_create_makes_a_whole_file_and_the_directories_above_it(tmp_path: Path) -> None:
-    path = f"{tmp_path}/a/b/file.json"
-    FS.create(path, b"content")
-    assert FS.read(path) == b"content"
-    assert FS.size(path) == 7
-    assert os.listdir(f"{tmp_path}/a/b") == ["file.json"]
+FS = LocalFileSystem()
 
 
-def test_create_never_overwrites(tmp_path: Path) -> None:
-    path = f"{tmp_path}/file.json"
-    FS.create(path, b"first")
-    with pytest.raises(FileExistsError):
-        FS.create(path, b"second")
-    assert FS.read(path) == b"first"
-    assert os.listdir(tmp_path) == ["file.json"]
+class TestLocal(FileSystemContract):
+    """The contract, on the local file system."""
 
+    @pytest.fixture
+    def fs(self) -> LocalFileSystem:
+        return FS
 
-def test_of_many_that_create_a_name_at_once_one_succeeds(tmp_path: Path) -> None:
-    start = threading.Barrier(8)
-    created: list[bytes] = []
-
-    def create(content: bytes) -> None:
-        start.wait()
-        try:
-            FS.create(f"{tmp_path}/new/file", content)
-        except FileExistsError:
-            return
-        created.append(content)
-
-    for _ in range(20):
-        created.clear()
-        threads = [threading.Thread(target=create, args=(bytes([number]) * 1000,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [FS.read(f"{tmp_path}/new/file")] == created
-        assert os.listdir(f"{tmp_path}/new") == ["file"]
-        FS.remove(f"{tmp_path}/new")
-
-
-def test_a_file_without_content_is_created_and_read(tmp_path: Path) -> None:
-    FS.create(f"{tmp_path}/empty", b"")
-    assert FS.read(f"{tmp_path}/empty") == b""
-    with FS.open_input(f"{tmp_path}/empty") as source:
-        assert source.read() == b""
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> str:
+        return f"{tmp_path}/root"
 
 
 def test_create_that_fails_to_publish_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +70,6 @@ def test_winner_whose_unfinished_file_was_removed_has_won_nevertheless(
     assert FS.read(f"{tmp_path}/file") == b"content"
 
 
-def test_publish_of_a_file_that_is_gone_creates_nothing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        FS.publish(f"{tmp_path}/.gone", f"{tmp_path}/file")
-    assert os.listdir(tmp_path) == []
-
-
 def test_file_and_the_entries_of_new_directories_are_synced_before_create_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,46 +88,6 @@ def test_file_and_the_entries_of_new_directories_are_synced_before_create_return
         assert synced[3:] == [f"{tmp_path}/a/b"]
     else:
         assert len(synced) == 4
-
-
-def test_names_hide_the_unfinished_and_are_sorted(tmp_path: Path) -> None:
-    for name in ("b", "a", os.path.basename(unfinished(f"{tmp_path}/c"))):
-        (tmp_path / name).touch()
-    assert FS.names(str(tmp_path)) == ["a", "b"]
-    assert [name for name in FS.all_names(str(tmp_path)) if name[0] != "."] == ["a", "b"]
-    assert len(FS.all_names(str(tmp_path))) == 3
-
-
-def test_names_of_what_is_no_directory_are_none(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for path in (f"{tmp_path}/nothing", f"{tmp_path}/file", f"{tmp_path}/file/below"):
-        assert FS.names(path) == []
-        assert FS.all_names(path) == []
-
-
-def test_remove_takes_files_and_trees_and_does_not_mind_their_absence(tmp_path: Path) -> None:
-    FS.create(f"{tmp_path}/tree/of/files", b"12345")
-    FS.create(f"{tmp_path}/file", b"123")
-    FS.remove_if_empty(f"{tmp_path}/tree")
-    for path in (f"{tmp_path}/tree", f"{tmp_path}/file"):
-        assert FS.exists(path)
-        FS.remove(path)
-        FS.remove(path)
-        assert not FS.exists(path)
-    (tmp_path / "empty").mkdir()
-    FS.remove_if_empty(f"{tmp_path}/empty")
-    FS.remove_if_empty(f"{tmp_path}/empty")
-    assert os.listdir(tmp_path) == []
-
-
-def test_lock_is_held_until_it_is_closed(tmp_path: Path) -> None:
-    lock = FS.try_lock(f"{tmp_path}/segment/.lock")
-    assert lock is not None
-    assert FS.try_lock(f"{tmp_path}/segment/.lock") is None
-    lock.close()
-    again = FS.try_lock(f"{tmp_path}/segment/.lock")
-    assert again is not None
-    again.close()
 
 
 def test_where_there_are_no_locks_nobody_is_kept_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +114,25 @@ def test_resolve_makes_paths_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
     assert resolve("file:///x/y")[1] == "/x/y"
 
 
-def test_resolve_refuses_other_file_systems_in_one_line() -> None:
-    with pytest.raises(UsageError, match=r"^hdfs://name/crawl: .*give a plain path$"):
-        resolve("hdfs://name/crawl")
+@pytest.mark.parametrize(
+    "path", ["s3://bucket/crawl", "viewfs://cluster/crawl", "http://host/crawl", "hdfs+x://host/crawl"]
+)
+def test_resolve_refuses_other_file_systems_in_one_line(path: str) -> None:
+    with pytest.raises(UsageError, match=r"^\S+: no file system for \S+://; give a plain path, hdfs:// or webhdfs://$"):
+        resolve(path)
+
+
+def test_paths_with_colons_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("a:b", "12:30", "hdfs:crawl", "file"):
+        assert resolve(path)[1] == f"{tmp_path}/{path}"
+
+
+def test_an_existing_lock_of_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"what another version wrote")
+    assert FS.lock_holder(f"{tmp_path}/.lock") == ""
+    lock = FS.try_lock(f"{tmp_path}/.lock")
+    assert lock is not None
+    assert f" {os.getpid()} of " in FS.lock_holder(f"{tmp_path}/.lock")
+    lock.close()
+    assert FS.lock_holder(f"{tmp_path}/none") == ""

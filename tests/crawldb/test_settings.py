@@ -22,7 +22,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FIELDS = [(section, field) for section, value in vars(Settings()).items() for field in dataclasses.fields(value)]
+FIELDS = [
+    (section, field)
+    for section, value in vars(Settings()).items()
+    for field in dataclasses.fields(value)
+    if field.name != "properties"
+]
+"""All settings that have a name of their own; `hadoop.properties` holds those that have not."""
 
 
 @pytest.fixture(autouse=True)
@@ -294,3 +300,20 @@ def test_a_policy_travels_and_newer_settings_get_their_defaults() -> None:
 def test_names_are_in_order_and_distinct() -> None:
     assert len(set(names())) == len(names()) == len(FIELDS)
     assert names()[0] == "http.agent_name"
+
+
+def test_hadoops_own_properties_pass_through(tmp_path: Path) -> None:
+    conf = tmp_path / "crawl-site.toml"
+    conf.write_text("[hadoop]\nqueue = 'crawl'\nmapreduce.map.memory.mb = 2048\n'mapreduce.map.speculative' = true\n")
+    settings = load(str(conf), ["hadoop.mapreduce.map.memory.mb=4096", "hadoop.mapreduce.job.user.name=x=y"])
+    assert settings.hadoop.queue == "crawl"
+    assert settings.hadoop.properties == {
+        "mapreduce.map.memory.mb": "4096", "mapreduce.map.speculative": "true", "mapreduce.job.user.name": "x=y",
+    }  # fmt: skip
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize("name", ["hadoop.properties", "hadoop.que", "hadoop.memory", "fetch.a.b"])
+def test_only_dotted_names_pass_through(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"unknown setting {name}; "):
+        load(None, [f"{name}=1"])

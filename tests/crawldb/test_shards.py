@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from crawldb import schema, shards
 from crawldb.errors import ConflictError, CorruptionError
-from crawldb.filesystem import FileSystem
+from crawldb.filesystem import LocalFileSystem
 from crawldb.shards import Cursor, Reader, Writer
 
-FS = FileSystem()
+FS = LocalFileSystem()
 SCHEMAS = {
     "state": schema.STATE, "delta": schema.DELTA, "fetchlist": schema.FETCHLIST, "content": schema.CONTENT,
     "parsed": schema.PARSED,
@@ -269,7 +269,7 @@ def test_no_file_when_finishing_it_fails(sample: Any, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-class FullDisk(FileSystem):
+class FullDisk(LocalFileSystem):
     """Has room for `room` bytes."""
 
     def __init__(self, room: int) -> None:
