@@ -18,7 +18,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -32,6 +32,7 @@ from mrjob.step import StepFailedException
 
 from crawldb import errors
 from crawldb.errors import CobnutError, Interrupted
+from crawldb.filesystem import configure, delegation_token
 from crawldb.settings import Settings
 from jobs import control
 from jobs.protocol import ArrowProtocol
@@ -46,11 +47,17 @@ class CrawlJob(MRJob):  # type: ignore[misc]
     INTERNAL_PROTOCOL = ArrowProtocol
     OUTPUT_PROTOCOL = JSONValueProtocol
 
+    REDUCERS = 1 << 16
+    """At most so many reducers are of use."""
+
+    FETCHES = False
+    """True if the tasks ask other people's servers: then one runs per item, never two of the same."""
+
     def configure_args(self) -> None:
         """mrjob's options, and the two that carry our own to the tasks."""
         super().configure_args()
         self.add_passthru_arg("--job-class", help="module:class of this job, for its tasks")
-        self.add_passthru_arg("--job-context", help="a JSON file with what the command tells the tasks")
+        self.add_file_arg("--job-context", help="a JSON file with what the command tells the tasks")
 
     @classmethod
     def mr_job_script(cls) -> str:
@@ -58,7 +65,15 @@ class CrawlJob(MRJob):  # type: ignore[misc]
         return str(Path(__file__).with_name("task.py"))
 
     def _runner_class(self) -> type[Any]:
+        if self.options.runner == "hadoop":
+            from jobs.hadoop.runner import HadoopRunner
+
+            return HadoopRunner
         return {"inline": InlineRunner, "local": LocalRunner}[self.options.runner]
+
+    def hadoop_input_format(self) -> str | None:
+        """On a cluster, so many lines of the work list to a task."""
+        return "org.apache.hadoop.mapred.lib.NLineInputFormat" if self.options.runner == "hadoop" else None
 
     @cached_property
     def context(self) -> dict[str, Any]:
@@ -124,40 +139,74 @@ def run_job(
     CobnutError if a task failed: then nothing counts, for nothing was committed.
     """
     _collect_less()
+    if settings.run.runner != "hadoop":
+        arguments: list[str] = []
+        if settings.run.runner == "local":
+            arguments += ["--cmdenv", f"PYTHONPATH={Path(__file__).resolve().parent.parent}"]
+            arguments += ["--num-cores", str(settings.run.processes or os.cpu_count() or 1)]
+        told = {**context, "settings": settings.to_json(), "control": directory, "pid": os.getpid()}
+        return _run(job_class, items, told, [*arguments, "-r", settings.run.runner], directory, label, unit)
+    if not items:
+        return []  # Hadoop makes no task of an empty work list
+    from jobs.hadoop.submission import Submission
+
+    submission = Submission(job_class, len(items), settings, context, label)
+    told = {**context, "settings": submission.settings_on_nodes.to_json(), "control": "",
+            "token": delegation_token(context["crawl_dir"])}  # fmt: skip
+    try:
+        return _run(job_class, items, told, submission.arguments(), directory, label, unit, submission)
+    except _TaskDied:
+        if not submission.is_small:
+            raise
+    # Hadoop tries again what dies in a container of its own, but not what dies in the application master's.
+    submission.is_small = False
+    return _run(job_class, items, told, submission.arguments(), directory, label, unit, submission)
+
+
+def _run(
+    job_class: type[CrawlJob], items: Sequence[Any], told: Mapping[str, Any], arguments: list[str], directory: str,
+    label: str, unit: str, submission: Any = None,
+) -> list[Record]:  # fmt: skip
+    """Run a job with these arguments of its runner; the tasks are `told` what is in their context file."""
     run = f"{directory}/{uuid.uuid4().hex[:8]}"
     os.mkdir(run)
     work_list, context_file = f"{run}/work", f"{run}/context.json"
     Path(work_list).write_text("".join(json.dumps(item) + "\n" for item in items))
     private = os.open(context_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(private, "w") as file:
-        json.dump({**context, "settings": settings.to_json(), "control": directory, "pid": os.getpid()}, file)
-    name = f"{job_class.__module__}:{job_class.__name__}"
+        json.dump(told, file)
     arguments = [
-        "-r", settings.run.runner, "--no-conf", "--no-bootstrap-mrjob", "--local-tmp-dir", run,
-        "--cmdenv", f"PYTHONPATH={Path(__file__).resolve().parent.parent}",
-        "--job-class", name, "--job-context", context_file, work_list,
+        *arguments, "--no-conf", "--no-bootstrap-mrjob", "--local-tmp-dir", run,
+        "--job-class", f"{job_class.__module__}:{job_class.__name__}", "--job-context", context_file, work_list,
     ]  # fmt: skip
-    if settings.run.runner == "local":
-        processes = settings.run.processes or os.cpu_count() or 1
-        arguments[:0] = ["--num-cores", str(processes)]
     logging.getLogger("mrjob").setLevel(logging.CRITICAL)
     with control.progress_bar(directory, label, unit), job_class(arguments).make_runner() as runner:
+        if submission:
+            runner.submission, runner.directory = submission, directory
         try:
             runner.run()
         except StepFailedException as error:
             control.raise_if_interrupted()
+            if not_submitted := getattr(runner, "not_submitted", ""):
+                raise CobnutError(f"the cluster did not take the job: {not_submitted}") from None
             _explain(error, getattr(runner, "failed_task_stderr", ""))
         control.raise_if_interrupted()
         return [record for _, record in job_class(arguments).parse_output(runner.cat_output())]
 
 
+class _TaskDied(CobnutError):
+    """A task ended without a word of Python's: killed, out of memory."""
+
+
 def _explain(error: StepFailedException, stderr: str) -> None:
     """Raise what made a task process fail: its own last line if it is one of ours, else all it wrote."""
-    lines = [line for line in stderr.splitlines() if line and not line.startswith("reporter:")]
-    if lines and lines[-1].startswith(_OURS):
-        kind, _, message = lines[-1][len(_OURS) :].partition(": ")
+    lines = [line for line in stderr.splitlines() if line and not line.startswith(("reporter:", "log4j:"))]
+    if ours := [line for line in lines if line.startswith(_OURS)]:
+        kind, _, message = ours[-1][len(_OURS) :].partition(": ")
         raise getattr(errors, kind, CobnutError)(message) from None
-    raise CobnutError("\n".join([f"a task failed: {error}", *lines[-40:]])) from None
+    if starts := [number for number, line in enumerate(lines) if line.startswith("Traceback ")]:
+        raise CobnutError("\n".join(["a task failed:", *lines[starts[-1] :]])) from None
+    raise _TaskDied("\n".join([f"a task failed: {error.reason}", *lines[-40:]])) from None
 
 
 _OURS = "cobnut-error: "
@@ -168,7 +217,11 @@ def run_task(arguments: list[str]) -> None:
     _collect_less()
     module, _, name = arguments[arguments.index("--job-class") + 1].partition(":")
     job = getattr(importlib.import_module(module), name)(arguments)
-    control.follow_command(job.context["control"], job.context["pid"])
+    configure(job.settings.hdfs, job.context.get("token"))
+    if job.context["control"]:
+        control.follow_command(job.context["control"], job.context["pid"])
+    else:
+        control.on_a_cluster(keep_alive=job.FETCHES)
     try:
         job.execute()
     except Interrupted:

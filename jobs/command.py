@@ -13,11 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from crawldb import settings as configuration
 from crawldb.errors import CobnutError, ConflictError, UsageError
-from crawldb.filesystem import resolve
+from crawldb.filesystem import Lock, configure, is_uri, resolve
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
 from crawldb.store import Store
@@ -33,14 +33,15 @@ class Run:
     control: str
     store: Store = field(init=False)
     segments: Segments = field(init=False)
-    _held: dict[str, IO[bytes]] = field(default_factory=dict)
+    _held: dict[str, Lock] = field(default_factory=dict)
+    _copies: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = Store(self.crawl_dir)
         self.segments = Segments(self.crawl_dir)
 
     def hold(self, segment: Segment) -> bool:
-        """Keep other commands on this machine off a segment while this one works on it; False if another does."""
+        """Keep other commands off a segment while this one works on it; False if another does."""
         if segment.name not in self._held:
             lock = segment.fs.try_lock(f"{segment.path}/.lock")
             if lock is None:
@@ -51,8 +52,12 @@ class Run:
     def hold_or_fail(self, segment: Segment) -> Segment:
         """The segment, held. ConflictError if another command works on it."""
         if not self.hold(segment):
-            raise ConflictError(f"{segment.path}: another command is working on it; wait for it to end")
+            raise ConflictError(f"{segment.path}: {self.holder(segment)} is working on it; wait for it to end")
         return segment
+
+    def holder(self, segment: Segment) -> str:
+        """Who keeps us off a segment."""
+        return segment.fs.lock_holder(f"{segment.path}/.lock") or "another command"
 
     def abandon(self, segment: Segment) -> None:
         """Remove a segment that will not be committed, and let go of it: another may get its name."""
@@ -60,8 +65,22 @@ class Run:
         if lock := self._held.pop(segment.name, None):
             lock.close()
 
+    def visible_to_tasks(self, path: str) -> str:
+        """A local file's path for the tasks: where they run on other machines, that of a copy, removed by `close`."""
+        if self.settings.run.runner != "hadoop" or is_uri(path):
+            return path
+        from jobs.hadoop.cluster import Cluster
+
+        copy = Cluster.of(self.settings).upload(path)
+        self._copies.append(copy)
+        return copy
+
     def close(self) -> None:
-        """Let go of all segments."""
+        """Let go of all segments, and of copies."""
+        for copy in self._copies:
+            fs, path = resolve(copy)
+            fs.remove(os.path.dirname(path))
+        self._copies.clear()
         for lock in self._held.values():
             lock.close()
         self._held.clear()
@@ -80,6 +99,10 @@ class Run:
         """How many tasks run at once."""
         if self.settings.run.runner == "inline":
             return 1
+        if self.settings.run.runner == "hadoop":
+            from jobs.hadoop.cluster import Cluster
+
+            return Cluster.of(self.settings).capacity.nodes
         return self.settings.run.processes or os.cpu_count() or 1
 
 
@@ -123,7 +146,7 @@ def parser(verb: str, description: str) -> argparse.ArgumentParser:
 def add_common(arguments: argparse.ArgumentParser) -> None:
     """-r, --set and --conf."""
     arguments.add_argument(
-        "-r", "--runner", metavar="RUNNER", help="inline (one process, the default) or local (all cores)"
+        "-r", "--runner", metavar="RUNNER", help="inline (one process, the default), local (all cores) or hadoop"
     )
     arguments.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
@@ -164,7 +187,13 @@ def execute(verb: str, arguments: argparse.Namespace, function: Callable[[Run], 
 def _execute(arguments: argparse.Namespace, function: Callable[[Run], int]) -> int:
     runner = [f"run.runner={arguments.runner}"] if arguments.runner else []
     settings = configuration.load(arguments.conf, [*arguments.overrides, *runner])
+    configure(settings.hdfs)
     _, crawl_dir = resolve(arguments.crawl_dir)
+    if settings.run.runner == "hadoop" and not is_uri(arguments.crawl_dir):
+        raise UsageError(
+            f"{arguments.crawl_dir}: -r hadoop wants a directory that every node sees: hdfs:///…, "
+            "or file:///… where a file system is mounted on all of them"
+        )
     with (
         control.control_directory(settings.run.temporary) as directory,
         control.interruptible(directory),

@@ -30,6 +30,9 @@ STOP = threading.Event()
 _POLL = 0.25
 """Seconds between two looks at the directory."""
 
+COUNTER_GROUP = "Cobnut"
+"""The group of Hadoop counters by which tasks report their progress."""
+
 _signal_received: int | None = None
 
 
@@ -94,6 +97,8 @@ def progress_bar(directory: str, label: str, unit: str) -> Iterator[None]:
     def follow(bar: tqdm[None]) -> None:
         while not finished.wait(_POLL):
             done, total = _sum_progress(directory)
+            with contextlib.suppress(OSError), open(f"{directory}/{_NOTE}") as file:
+                bar.set_postfix_str(file.read(), refresh=False)
             bar.total = total or None
             bar.n = done
             bar.refresh()
@@ -108,6 +113,17 @@ def progress_bar(directory: str, label: str, unit: str) -> Iterator[None]:
             thread.join()
             for name in _progress_files(directory):
                 os.unlink(f"{directory}/{name}")
+
+
+_NOTE = "progress-note"
+
+
+def report(directory: str, done: int, total: int, note: str) -> None:
+    """Show this on the bar, for tasks on other machines: their counts, and a word on their phase."""
+    with open(f"{directory}/progress-cluster", "w") as file:
+        file.write(f"{done} {total}")
+    with open(f"{directory}/{_NOTE}", "w") as file:
+        file.write(note)
 
 
 def _progress_files(directory: str) -> list[str]:
@@ -127,22 +143,55 @@ def _sum_progress(directory: str) -> tuple[int, int]:
 
 
 class Progress:
-    """What one task has done so far. `update` is cheap: it writes a few times a second at most."""
+    """What one task has done so far. `update` is cheap: it writes a few times a second at most.
+
+    Without a directory to write to, the task is on another machine than its command: then it tells Hadoop, by the
+    lines on stderr that Hadoop Streaming takes for counters. Those also keep the task from being taken for dead.
+    """
 
     def __init__(self, directory: str, total: int) -> None:
-        self._path = f"{directory}/progress-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._path = f"{directory}/progress-{os.getpid()}-{uuid.uuid4().hex[:8]}" if directory else ""
         self._total = total
         self._done = 0
+        self._reported = 0
         self._next = 0.0
+        if not directory:
+            _count("total", total)
 
     def update(self, done: int = 1) -> None:
         """`done` more of the total are done."""
         self._done += done
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _POLL
-            with contextlib.suppress(OSError), open(self._path, "w") as file:
-                file.write(f"{self._done} {self._total}")
+        if now < self._next and self._done < self._total:
+            return
+        self._next = now + _POLL
+        if not self._path:
+            _count("done", self._done - self._reported)
+            self._reported = self._done
+            return
+        with contextlib.suppress(OSError), open(self._path, "w") as file:
+            file.write(f"{self._done} {self._total}")
+
+
+def _count(name: str, amount: int) -> None:
+    print(f"reporter:counter:{COUNTER_GROUP},{name},{amount}", file=sys.stderr, flush=True)
+
+
+def on_a_cluster(*, keep_alive: bool) -> None:
+    """In a task that Hadoop runs: set STOP when it ends us. `keep_alive`: tell it now and then that this task lives."""
+
+    def tell() -> None:
+        while True:
+            print("reporter:status:alive", file=sys.stderr, flush=True)
+            time.sleep(_ALIVE)
+
+    signal.signal(signal.SIGTERM, lambda *_: STOP.set())
+    if keep_alive:
+        threading.Thread(target=tell, name="alive", daemon=True).start()
+
+
+_ALIVE = 30.0
+"""Seconds between two signs of life; Hadoop's mapreduce.task.timeout is 600 by default."""
 
 
 def follow_command(directory: str, command_pid: int) -> None:

@@ -64,7 +64,7 @@ def run(run: Run, seeds: list[str], rounds: int, update: bool = False) -> int:
     broken = run.segments.in_flight(run.store.snapshot().entry.applied)
     for segment in broken:
         if not run.hold(segment):
-            say(f"crawl     leaving the round {segment.name} to another command, which is working on it")
+            say(f"crawl     leaving the round {segment.name} to {run.holder(segment)}, which is working on it")
             continue
         say(f"crawl     finishing the round {segment.name}, which needs {next_phase(segment)}")
         finish(run, segment)

@@ -39,9 +39,11 @@ _CARRIED = [
 class Fetch(CrawlJob):
     """See the module."""
 
+    FETCHES = True
+
     def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[None, Record]]:
         run = Run(self.crawl_dir, self.settings, self.context["control"])
-        segment = run.segments.find(self.context["segment"])
+        segment = run.segments.at(self.context["segment"])
         fetchlist = segment.read("fetchlist", item["file"])
         adopted = Adopted(segment, item["task"])
         waiting = np.flatnonzero(~shards.contains(adopted.fingerprints, shards.key_bytes(fetchlist["fingerprint"])))

@@ -27,10 +27,12 @@ _CARRIED = tuple(dict.fromkeys((*schema.FETCHLIST.names, *orders.COLUMNS)))
 class Generate(CrawlJob):
     """See the module."""
 
+    REDUCERS = 1
+
     def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[str, pa.Table]]:
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         snapshot = run.store.snapshot(self.context["version"])
-        in_flight = [run.segments.find(name).fingerprints() for name in self.context["in_flight"]]
+        in_flight = [run.segments.at(name).fingerprints() for name in self.context["in_flight"]]
         chosen = selection.Selection(self.settings)
         ready = 0
         columns = tuple(dict.fromkeys((*_CARRIED, "due_at")))

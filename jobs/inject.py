@@ -7,10 +7,10 @@ reduce: a shard's batches → one sorted delta file, each seed once (the first l
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import io
 import itertools
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from crawldb import schema, shards
 from crawldb.errors import CobnutError, UsageError
+from crawldb.filesystem import is_uri, resolve
 from crawldb.seeds import SeedReader
 from crawldb.settings import Policy
 from crawldb.store import LogEntry, now_ms
@@ -87,7 +88,7 @@ def _first_of_each(table: pa.Table) -> pa.Table:
 
 def _numbered_lines(item: dict[str, Any]) -> Iterator[tuple[int, str]]:
     """(number, line) of a work item's piece of a seed file."""
-    with open(item["path"], "rb") as file:
+    with _open(item["path"]) as file:
         file.seek(item["start"])
         content = gzip.GzipFile(fileobj=file) if item["gzip"] else io.BytesIO(file.read(item["bytes"]))
         text = io.TextIOWrapper(cast(IO[bytes], content), "utf-8", errors="surrogateescape", newline="\n")
@@ -97,7 +98,7 @@ def _numbered_lines(item: dict[str, Any]) -> Iterator[tuple[int, str]]:
 def run(run: Run, sources: list[str], update: bool = False) -> int:
     """Inject the seeds of files, directories or `-` (stdin). CobnutError if no line of them is a seed."""
     watch = Stopwatch()
-    items = _work_list(sources, run.control)
+    items = _work_list(sources, run)
     now = now_ms()
     snapshot = run.store.snapshot_or_new(run.settings.store)
     records = run.job(
@@ -124,15 +125,16 @@ def run(run: Run, sources: list[str], update: bool = False) -> int:
     return 0
 
 
-def _work_list(sources: list[str], directory: str) -> list[dict[str, Any]]:
+def _work_list(sources: list[str], run: Run) -> list[dict[str, Any]]:
     """Pieces of all seed files, each beginning at a line's start and knowing that line's number."""
     items: list[dict[str, Any]] = []
-    for number, (name, path) in enumerate(_seed_files(sources, directory)):
-        with open(path, "rb") as file:
+    for number, (name, path) in enumerate(_seed_files(sources, run.control)):
+        with _open(path) as file:
             zipped = file.read(2) == b"\x1f\x8b"
         if zipped:
             _check_gzip(name, path)
-        pieces = [(0, os.path.getsize(path), 1)] if zipped else _pieces(path)
+        pieces = [(0, 0, 1)] if zipped else list(_pieces(path))
+        path = run.visible_to_tasks(path)
         items += [
             {"file": number, "name": name, "path": path, "gzip": zipped, "start": start, "bytes": size, "line": line}
             for start, size, line in pieces
@@ -150,6 +152,9 @@ def _seed_files(sources: list[str], directory: str) -> Iterator[tuple[str, str]]
                     file.write(block)
             yield "-", spooled
             continue
+        if is_uri(source):
+            yield from _seed_files_on(source)
+            continue
         path = Path(source)
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")))
@@ -162,9 +167,29 @@ def _seed_files(sources: list[str], directory: str) -> Iterator[tuple[str, str]]
             raise UsageError(f"{source}: no such file or directory")
 
 
+def _seed_files_on(source: str) -> Iterator[tuple[str, str]]:
+    """`_seed_files` of a file or directory that is not this machine's."""
+    fs, path = resolve(source)
+    if not fs.exists(path):
+        raise UsageError(f"{source}: no such file or directory")
+    names = [name for name in fs.names(path) if not name.startswith("_")]
+    if names:
+        for name in names:
+            yield from _seed_files_on(f"{path}/{name}")
+    else:
+        yield path, path
+
+
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[IO[bytes]]:
+    fs, path = resolve(path)
+    with contextlib.closing(fs.open_input(path)) as file:
+        yield cast(IO[bytes], file)
+
+
 def _check_gzip(name: str, path: str) -> None:
     try:
-        with gzip.open(path) as file:
+        with _open(path) as source, gzip.GzipFile(fileobj=source) as file:
             while file.read(1 << 20):
                 pass
     except (OSError, EOFError) as error:
@@ -174,11 +199,23 @@ def _check_gzip(name: str, path: str) -> None:
 def _pieces(path: str) -> Iterator[tuple[int, int, int]]:
     """(start, bytes, number of the first line) of pieces of about PIECE bytes that end at line ends."""
     start, line = 0, 1
-    with open(path, "rb") as file:
+    with _open(path) as file:
         while block := file.read(PIECE):
-            block += file.readline()
+            block += _rest_of_line(file)
             yield start, len(block), line
             start, line = start + len(block), line + block.count(b"\n")
+
+
+def _rest_of_line(file: IO[bytes]) -> bytes:
+    """What is left of the line that the file stands in; a pyarrow file has no readline."""
+    rest = b""
+    while block := file.read(1 << 14):
+        end = block.find(b"\n") + 1
+        if end:
+            file.seek(file.tell() - len(block) + end)
+            return rest + block[:end]
+        rest += block
+    return rest
 
 
 def main(argv: list[str] | None = None) -> int:

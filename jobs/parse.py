@@ -37,7 +37,7 @@ class Parse(CrawlJob):
 
     def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[None, Record]]:
         run = Run(self.crawl_dir, self.settings, self.context["control"])
-        segment = run.segments.find(self.context["segment"])
+        segment = run.segments.at(self.context["segment"])
         task, number = (int(part) for part in item["file"].split("-")[1:3])
         for name, path in segment.finished_parts("parsed", f"part-{task:05d}-{number:04d}-"):
             done = segment.read("parsed", name, ["parse_status"])

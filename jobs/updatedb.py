@@ -31,7 +31,7 @@ class UpdateDb(CrawlJob):
         if control.STOP.is_set():
             raise Interrupted(15)
         run = Run(self.crawl_dir, self.settings, self.context["control"])
-        segment = run.segments.find(self.context["segment"])
+        segment = run.segments.at(self.context["segment"])
         content = segment.read("content", item["content"], deltas.CONTENT_NEEDED)
         parsed = segment.read("parsed", item["parsed"], deltas.PARSED_NEEDED)
         if content["fingerprint"] != parsed["fingerprint"]:

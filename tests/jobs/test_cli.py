@@ -40,13 +40,21 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
         (["fetch", "DIR"], "no crawldb here; inject seeds first"),
         (["generate", "DIR"], "no crawldb here; inject seeds first"),
         (["updatedb", "DIR", "20260101T000000Z"], "no segment 20260101T000000Z"),
-        (["fetch", "hdfs:///crawl"], "hdfs:///crawl: this version keeps crawls on the local file system"),
+        (["fetch", "s3://bucket/crawl"], "s3://bucket/crawl: no file system for s3://; give a plain path, hdfs:// or"),
+        (["fetch", "hdfs:///crawl"], "hdfs:///: no default file system: set HADOOP_CONF_DIR"),
+        (["fetch", "-r", "hadoop", "DIR"], "-r hadoop wants a directory that every node sees"),
         (["crawl", "DIR", "1"], "http.agent_name is not set"),
     ],
 )
 def test_mistakes_get_one_line_and_code_2(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
 ) -> None:
+    for name in ("HADOOP_CONF_DIR", "HADOOP_HOME"):
+        monkeypatch.delenv(name, raising=False)
     arguments = [str(tmp_path / "crawl") if argument == "DIR" else argument for argument in arguments]
     assert main(arguments) == 2
     said = capfd.readouterr().err

@@ -39,12 +39,21 @@ class Crawler:
         """Run a verb to its end, which must have this exit code; its stderr."""
         done = subprocess.run(
             self.command(verb, *arguments, **options), cwd=ROOT, env=environment(), text=True, capture_output=True,
-            check=False, timeout=300,
+            check=False, timeout=900,
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
         unexpected = [line for line in done.stderr.splitlines() if line.startswith(("nanobind", " - leaked"))]
         assert unexpected == []  # an extension that complains at the exit about objects we kept from it
+        return done.stderr
+
+    def run_for_error(self, verb: str, *arguments: str) -> str:
+        """Run a verb that fails in a way that may take several lines to tell; its stderr."""
+        done = subprocess.run(
+            self.command(verb, *arguments), cwd=ROOT, env=environment(), text=True, capture_output=True, check=False,
+            timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
         return done.stderr
 
     def crawl(self, name: str, *arguments: str, rounds: int = ROUNDS, **options: Any) -> Path:
@@ -64,7 +73,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def rows(crawl_dir: Path, without: tuple[str, ...] = TIMES) -> dict[str, dict[str, Any]]:
+def rows(crawl_dir: Path | str, without: tuple[str, ...] = TIMES) -> dict[str, dict[str, Any]]:
     """The crawldb by URL, without the columns that hold times."""
     columns = [name for name in STATE.names if name not in without]
     state = Store(str(crawl_dir)).snapshot().scan(columns)
