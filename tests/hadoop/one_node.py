@@ -57,11 +57,11 @@ class OneNode:
         ).stdout
 
     def applications(self, *states: str) -> list[dict[str, Any]]:
-        """The applications in these states, as the ResourceManager tells."""
+        """Our applications in these states, as the ResourceManager tells."""
         url = f"{next(iter(HadoopConf.load().resource_managers()))}/ws/v1/cluster/apps?states={','.join(states)}"
         with urllib.request.urlopen(url) as answer:
             found: list[dict[str, Any]] = (json.load(answer)["apps"] or {}).get("app", [])
-            return found
+        return [application for application in found if application["name"].startswith("cobnut ")]
 
     def children(self, job: str) -> list[int]:
         """The pids of the Python processes that run a task of a job, such as `jobs.fetch:Fetch`."""

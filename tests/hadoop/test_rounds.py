@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -34,11 +35,6 @@ def asked_twice(crawler: Crawler) -> list[str]:
     return [url for url, times in Counter(crawler.pages_requested()).items() if times > 1]
 
 
-def in_flight(crawl_dir: str) -> list[str]:
-    applied = Store(crawl_dir).snapshot().entry.applied
-    return [segment.name for segment in Segments(crawl_dir).in_flight(applied)]
-
-
 def left_over(crawl_dir: str) -> list[str]:
     """Temporary files of jobs, and unfinished ones of the crawl."""
     fs, path = resolve(crawl_dir)
@@ -50,9 +46,46 @@ def left_over(crawl_dir: str) -> list[str]:
     return found
 
 
+class SecondRound:
+    """A crawl on HDFS whose first round was inline, and what its second one must end as."""
+
+    def __init__(self, crawler: Crawler, directory: str, *settings: str) -> None:
+        self.crawler, self.directory = crawler, directory
+        self.settings = (*settings, "--set", "fetch.chunk_rows=5")
+        self.expected = usual(crawler, 2)
+        crawler.run("crawl", "-s", str(crawler.seeds), directory, "1")
+
+    def inline_until(self, phase: str) -> None:
+        """Run the phases before this one without YARN."""
+        phases = ("generate", "fetch", "parse", "updatedb")
+        for before in phases[: phases.index(phase)]:
+            self.crawler.run(before, *self.settings, self.directory)
+
+    def start(self, phase: str, delay: float = 0) -> subprocess.Popen[str]:
+        """Start a phase on YARN."""
+        command = self.crawler.command(phase, *ON_HADOOP, *self.settings, self.directory, delay=delay)
+        return subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+
+    def start_fetch(self, asks: int, delay: float) -> subprocess.Popen[str]:
+        """Start the fetch on YARN, and wait until it has asked for so many pages."""
+        before = len(self.crawler.pages_requested())
+        process = self.start("fetch", delay)
+        wait_for(lambda: len(self.crawler.pages_requested()) > before + asks)
+        return process
+
+    def must_end_as_usual(self) -> None:
+        """Finish the round; nothing was lost, and what was in finished chunks was not asked for again."""
+        self.crawler.run("crawl", self.directory, "0")
+        assert rows(self.directory) == self.expected
+        applied = Store(self.directory).snapshot().entry.applied
+        assert Segments(self.directory).in_flight(applied) == []
+        assert len(asked_twice(self.crawler)) <= 5 + 8  # the open chunk and the requests under way
+
+
 def test_rounds_are_those_of_inline(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
     expected = usual(crawler, 3)
     crawl_dir = on_hdfs("crawl")
+    before = left_over(crawl_dir)
     said = crawler.run("crawl", "-s", str(crawler.seeds), *ON_HADOOP, crawl_dir, "1")
     assert "hadoop    http://" in said
     # The second round in containers of its own, several tasks of each kind; the third without any of YARN.
@@ -60,7 +93,7 @@ def test_rounds_are_those_of_inline(crawler: Crawler, on_hdfs: Callable[[str], s
     crawler.run("crawl", crawl_dir, "1")
     assert rows(crawl_dir) == expected
     assert asked_twice(crawler) == []
-    assert left_over(crawl_dir) == []
+    assert left_over(crawl_dir) == before
     # Compaction as a job changes nothing, nor does a round that has nothing to do.
     crawler.run("compact", *ON_HADOOP, "--shards", "8", crawl_dir)
     assert rows(crawl_dir) == expected
@@ -72,19 +105,13 @@ def test_rounds_are_those_of_inline(crawler: Crawler, on_hdfs: Callable[[str], s
     assert len(dump.stdout.splitlines()) == len(expected)
 
 
-def test_seeds_and_filters_travel(crawler: Crawler, on_hdfs: Callable[[str], str], tmp_path: object) -> None:
-    """Seeds from HDFS and gzip, a filter file, and a filter function of the user's own."""
-    import gzip
-
+def test_seeds_and_filter_files_travel(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
     fs, crawl_dir = resolve(on_hdfs("crawl"))
     fs.create(f"{crawl_dir}-seeds/a.txt", b"http://a.example/\nhttp://refused.example/\nnot a url\n")
     fs.create(f"{crawl_dir}-seeds/more/b.txt.gz", gzip.compress(b"http://b.example/\n"))
-    directory = crawler.directory
-    (directory / "ours.py").write_text("def keep(urls, source, settings):\n    return None\n")
-    (directory / "rules.txt").write_text("-refused\n+.\n")
-    said = crawler.run(
-        "inject", *ON_HADOOP, "--set", f"filter.regex_file={directory / 'rules.txt'}", crawl_dir, f"{crawl_dir}-seeds"
-    )
+    rules = crawler.directory / "rules.txt"
+    rules.write_text("-refused\n+.\n")
+    said = crawler.run("inject", *ON_HADOOP, "--set", f"filter.regex_file={rules}", crawl_dir, f"{crawl_dir}-seeds")
     assert "/a.txt:3: " in said
     assert sorted(rows(crawl_dir)) == ["http://a.example/", "http://b.example/"]
 
@@ -94,66 +121,44 @@ def test_seeds_and_filters_travel(crawler: Crawler, on_hdfs: Callable[[str], str
 def test_a_killed_child_is_repeated(
     crawler: Crawler, on_hdfs: Callable[[str], str], one_node: OneNode, phase: str, containers: tuple[str, ...]
 ) -> None:
-    expected = usual(crawler, 2)
-    crawl_dir = on_hdfs("crawl")
-    crawler.run("crawl", "-s", str(crawler.seeds), crawl_dir, "1")
-    crawler.run("generate", *containers, crawl_dir)
-    delay = 0.1 if phase == "fetch" else 0
-    if phase == "updatedb":
-        for before in ("fetch", "parse"):
-            crawler.run(before, crawl_dir)
+    crawl = SecondRound(crawler, on_hdfs("crawl"), *containers)
+    crawl.inline_until(phase)
+    process = crawl.start_fetch(asks=20, delay=0.1) if phase == "fetch" else crawl.start(phase)
     job = {"fetch": "jobs.fetch:Fetch", "updatedb": "jobs.updatedb:UpdateDb"}[phase]
-    command = crawler.command(phase, *ON_HADOOP, *containers, "--set", "fetch.chunk_rows=5", crawl_dir, delay=delay)
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-    child = wait_for(lambda: one_node.children(job), every=0.01)[0]
-    if phase == "fetch":
-        started = len(crawler.pages_requested())
-        wait_for(lambda: len(crawler.pages_requested()) > started + 20)
-    os.kill(child, signal.SIGKILL)
+    os.kill(wait_for(lambda: one_node.children(job), every=0.01)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    crawler.run("crawl", crawl_dir, "0")
-    assert rows(crawl_dir) == expected
-    # What was in chunks is not asked again: at most the open chunk and the requests under way.
-    assert len(asked_twice(crawler)) <= 5 + 8
+    crawl.must_end_as_usual()
 
 
 def test_the_driver_may_be_killed_in_every_phase(
     crawler: Crawler, on_hdfs: Callable[[str], str], one_node: OneNode
 ) -> None:
-    expected = usual(crawler, 2)
-    crawl_dir = on_hdfs("crawl")
-    crawler.run("crawl", "-s", str(crawler.seeds), crawl_dir, "1")
+    crawl = SecondRound(crawler, on_hdfs("crawl"))
     for phase in ("generate", "fetch", "parse", "updatedb"):
-        rounds = "1" if phase in ("generate", "fetch") else "0"  # what dies in generate leaves nothing to finish
-        command = crawler.command("crawl", *ON_HADOOP, "--set", "fetch.chunk_rows=5", crawl_dir, rounds, delay=0.1)
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
-        name = f"cobnut {phase} "
-        wait_for(lambda name=name: any(  # type: ignore[misc]
-            app["name"].startswith(name) for app in one_node.applications("ACCEPTED", "RUNNING")))  # fmt: skip
         if phase == "fetch":
-            started = len(crawler.pages_requested())
-            wait_for(lambda started=started: len(crawler.pages_requested()) > started + 10)  # type: ignore[misc]
+            process = crawl.start_fetch(asks=10, delay=0.1)
+        else:
+            process = crawl.start(phase)
+            wait_for(lambda phase=phase: any(  # type: ignore[misc]
+                app["name"].startswith(f"cobnut {phase} ") for app in one_node.applications(*UNFINISHED)))  # fmt: skip
         process.kill()
-        process.wait()
-    said = crawler.run("crawl", *ON_HADOOP, "--set", "fetch.chunk_rows=5", crawl_dir, "0")
-    assert "finishing the round" in said
+        process.communicate()
+        if phase == "fetch":  # what it left running would ask the same hosts at the same time
+            said = crawler.run("fetch", *ON_HADOOP, crawl.directory)
+            assert "that an earlier command had left running" in said
+        else:
+            crawler.run(phase, crawl.directory)
     wait_for(lambda: not one_node.applications(*UNFINISHED))
-    assert rows(crawl_dir) == expected
-    assert in_flight(crawl_dir) == []
-    assert len(asked_twice(crawler)) <= 5 + 8
+    crawl.must_end_as_usual()
 
 
 def test_ctrl_c_kills_the_application_and_the_crawl_goes_on(
     crawler: Crawler, on_hdfs: Callable[[str], str], one_node: OneNode
 ) -> None:
-    expected = usual(crawler, 2)
-    crawl_dir = on_hdfs("crawl")
-    crawler.run("crawl", "-s", str(crawler.seeds), crawl_dir, "1")
-    started = len(crawler.pages_requested())
-    command = crawler.command("crawl", *ON_HADOOP, "--set", "fetch.chunk_rows=5", crawl_dir, "1", delay=0.2)
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(crawler.pages_requested()) > started + 20)
+    crawl = SecondRound(crawler, on_hdfs("crawl"))
+    crawl.inline_until("fetch")
+    process = crawl.start_fetch(asks=20, delay=0.2)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -164,25 +169,19 @@ def test_ctrl_c_kills_the_application_and_the_crawl_goes_on(
     silent = len(crawler.pages_requested())
     time.sleep(2)
     assert len(crawler.pages_requested()) == silent  # nobody is fetching any more
-    crawler.run("crawl", crawl_dir, "0")
-    assert rows(crawl_dir) == expected
+    crawl.must_end_as_usual()
 
 
 @pytest.mark.parametrize("daemon", ["nodemanager", "datanode"])
 def test_a_daemon_may_die_during_the_fetch(
     crawler: Crawler, on_hdfs: Callable[[str], str], one_node: OneNode, daemon: str
 ) -> None:
-    expected = usual(crawler, 2)
-    crawl_dir = on_hdfs("crawl")
-    crawler.run("crawl", "-s", str(crawler.seeds), crawl_dir, "1")
-    started = len(crawler.pages_requested())
-    command = crawler.command("crawl", *ON_HADOOP, "--set", "fetch.chunk_rows=5", crawl_dir, "1", delay=0.2)
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(crawler.pages_requested()) > started + 20)
+    crawl = SecondRound(crawler, on_hdfs("crawl"), *OWN_CONTAINERS)
+    crawl.inline_until("fetch")
+    process = crawl.start_fetch(asks=20, delay=0.2)
     one_node.kill(daemon)
     time.sleep(1)
     one_node.start()
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert rows(crawl_dir) == expected
-    assert len(asked_twice(crawler)) <= 5 + 8
+    crawl.must_end_as_usual()
