@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from mrjob.fs.base import Filesystem
@@ -31,6 +32,7 @@ from jobs.command import say
 from jobs.hadoop.submission import Submission
 
 _POLL = 1.0
+_UPLOADS = 8
 
 
 class HadoopRunner(HadoopJobRunner):  # type: ignore[misc]
@@ -54,6 +56,10 @@ class HadoopRunner(HadoopJobRunner):  # type: ignore[misc]
         systems.add_fs("hadoop", Hdfs())
         systems.add_fs("local", LocalFilesystem())
         return systems
+
+    def _upload_local_files(self) -> None:
+        super()._upload_local_files()
+        self.fs.hadoop.finish_uploads()
 
     def get_hadoop_version(self) -> str:
         """Asked of the ResourceManager: mrjob would start a JVM."""
@@ -138,7 +144,12 @@ def _die_with_parent() -> None:
 
 
 class Hdfs(Filesystem):  # type: ignore[misc]
-    """mrjob's view of crawldb.filesystem."""
+    """mrjob's view of crawldb.filesystem. Uploads go on side by side until `finish_uploads`: each is mostly waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = ThreadPoolExecutor(_UPLOADS)
+        self._uploads: list[Future[None]] = []
 
     def can_handle_path(self, path: str) -> bool:
         """All URIs but local ones."""
@@ -165,7 +176,17 @@ class Hdfs(Filesystem):  # type: ignore[misc]
         fs.make_private_directory(path)
 
     def put(self, src: str, path: str) -> None:
-        """Upload a local file."""
+        """Begin to upload a local file."""
+        self._uploads.append(self._pool.submit(self._upload, src, path))
+
+    def finish_uploads(self) -> None:
+        """Wait for all uploads; an error of one is raised."""
+        for upload in self._uploads:
+            upload.result()
+        self._uploads.clear()
+
+    @staticmethod
+    def _upload(src: str, path: str) -> None:
         fs, path = resolve(path)
         with open(src, "rb") as source, fs.open_output(path) as output:
             shutil.copyfileobj(source, output, 4 << 20)
