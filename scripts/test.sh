@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs all tests: everything on the environment's Python, then the quick ones on every other suitable Python found
-# (python3.10 … python3.14 in PATH, and pyenv's). Sets up what it needs.
+# Runs all tests: everything on the environment's Python, real Hadoop included, then the quick ones on every other
+# suitable Python found (python3.10 … python3.14 in PATH, and pyenv's). Sets up what it needs: the Python environment,
+# and Java and Maven for Hadoop if they lack and apt-get can be used.
 #
 #   scripts/test.sh             everything
-#   scripts/test.sh --fast      only the quick tests, on one Python
+#   scripts/test.sh --fast      only the quick tests, on one Python; nothing of Hadoop
 #
 # Further arguments go to pytest, and then only the one run is made with them: scripts/test.sh tests/crawldb -k merge
 set -euo pipefail
@@ -25,15 +26,28 @@ if sys.version_info[:2] == (3, $minor) and sys.version_info.releaselevel == 'fin
   done
 }
 
+# What scripts/hadoop-one-node.sh needs. Where it can't be had, the tests of Hadoop fail and say so.
+java_and_maven() {
+  local lacking=()
+  command -v java >/dev/null || [ -n "${JAVA_HOME-}" ] || lacking+=(openjdk-17-jdk-headless)
+  command -v mvn >/dev/null || lacking+=(maven)
+  if [ "${#lacking[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    printf 'test.sh: installing %s\n' "${lacking[*]}"
+    apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qy "${lacking[@]}" >/dev/null
+  fi
+}
+
 python=$(scripts/venv.sh test)
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if [ "${1-}" = --fast ]; then
   shift
   "$python" -m pytest -n 2 -m "not slow" "$@"
-  echo "test.sh: passed on Python $version; left out: the slow tests, and the other Pythons (scripts/test.sh runs all)"
+  echo "test.sh: passed on Python $version; left out: the slow tests, all those on a real Hadoop among them," \
+    "and the other Pythons (scripts/test.sh runs all)"
   exit
 fi
-"$python" -m pytest -n 2 "$@"
+java_and_maven
+"$python" -m pytest -n 2 --dist loadgroup "$@"
 [ $# = 0 ] || exit 0
 
 others=''

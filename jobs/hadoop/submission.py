@@ -14,6 +14,7 @@ from typing import Any
 
 from mrjob.job import MRJob
 
+from crawldb.errors import UsageError
 from crawldb.settings import Settings
 from jobs.command import say
 from jobs.hadoop import shipping
@@ -43,6 +44,8 @@ class Submission:
         there = Settings.from_json(settings.to_json())
         for key in ("regex_file", "domain_file", "suffix_file", "prefix_file"):
             path = getattr(settings.filter, key)
+            if "#" in path:
+                raise UsageError(f"filter.{key} = {path}: a file that goes to the nodes can't have a # in its path")
             if path and os.path.exists(path):
                 self._files.append(f"{path}#{key}")
                 setattr(there.filter, key, key)

@@ -84,11 +84,22 @@ class Yarn:
         phases = f"map {float(job['mapProgress']):.0f} % reduce {float(job['reduceProgress']):.0f} %"
         return counted["done"], counted["total"], phases
 
+    def application(self, application: str) -> dict[str, Any]:
+        """What the ResourceManager knows of an application."""
+        found: dict[str, Any] = self._rm(f"/ws/v1/cluster/apps/{application}")["app"]
+        return found
+
     def diagnostics(self, application: str) -> str:
         """Why YARN or the application master says that an application failed."""
         with contextlib.suppress(CobnutError, KeyError):
-            return str(self._rm(f"/ws/v1/cluster/apps/{application}")["app"].get("diagnostics") or "").strip()
+            return str(self.application(application).get("diagnostics") or "").strip()
         return ""
+
+    def master_log(self, application: str) -> str:
+        """The log of an ended application's (last) master."""
+        logs = str(self.application(application)["amContainerLogs"])
+        container = logs.rstrip("/").rpartition("/")[0].rpartition("/")[2]
+        return self._text(f"{self._conf.job_history()}/ws/v1/history/containerlogs/{container}/syslog")
 
     def failed_stderr(self, application: str) -> str:
         """What a failed task of an ended job wrote to stderr: the last attempt that failed and said something."""
