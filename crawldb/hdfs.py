@@ -169,7 +169,7 @@ def _hdfs_native(names: WebHdfs, conf: HadoopConf) -> pyarrow.fs.FileSystem:
     try:
         import hdfs_native
     except ImportError:
-        raise UsageError("hdfs.client=hdfs-native: not installed: pip install 'cobnut[hdfs-native]'") from None
+        raise UsageError("hdfs.client=hdfs-native: not installed: scripts/venv.sh hdfs-native") from None
     os.environ["HADOOP_USER_NAME"] = names.user  # it takes the user from nowhere else
     return pyarrow.fs.PyFileSystem(_NativeHandler(names, hdfs_native.Client(names.root, config_dir=conf.directory)))
 

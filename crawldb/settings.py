@@ -101,7 +101,7 @@ class GenerateSettings:
         "score", "score, fifo (breadth first), lifo (depth first), depth, priority, or module:function."
     )
     min_score: float = _setting(0.0, "Requests with a lower score wait.")
-    tasks: int = _setting(0, "Fetch tasks; 0: one inline, one per core with -r local.")
+    tasks: int = _setting(0, "Fetch tasks; 0: one inline, one per core with -r local, one per node with -r hadoop.")
     slow_host: float = _setting(3600.0, "The plan warns of a host whose queue will take longer.", unit="seconds")
 
 
@@ -232,8 +232,8 @@ class HdfsSettings:
 
     client: str = _setting(
         "webhdfs",
-        "What moves the bytes: webhdfs (HTTP), libhdfs (Hadoop's own library) or hdfs-native (pip install "
-        "cobnut[hdfs-native]). Names and commits go over WebHDFS with each.",
+        "What moves the bytes: webhdfs (HTTP), libhdfs (Hadoop's own library) or hdfs-native "
+        "(scripts/venv.sh hdfs-native). Names and commits go over WebHDFS with each.",
         one_of=("webhdfs", "libhdfs", "hdfs-native"),
     )
     user: str = _setting("", "Who we are on a cluster without Kerberos; empty: HADOOP_USER_NAME, else the login name.")

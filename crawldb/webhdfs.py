@@ -252,7 +252,7 @@ class WebHdfs:
                 from hdfs.ext.kerberos import KerberosClient
             except ImportError:
                 raise UsageError(
-                    f"{self.root}: the cluster wants Kerberos: install cobnut[kerberos], then kinit"
+                    f"{self.root}: the cluster wants Kerberos: scripts/venv.sh kerberos, then kinit"
                 ) from None
             KerberosClient(url, session=session)
         else:

@@ -158,8 +158,7 @@ def run_job(
     except _TaskDied:
         if not submission.is_small:
             raise
-    # Hadoop tries again what dies in a container of its own, but not what dies in the application master's.
-    submission.is_small = False
+    submission.use_containers()
     return _run(job_class, items, told, submission.arguments(), directory, label, unit, submission)
 
 
@@ -206,7 +205,7 @@ def _explain(error: StepFailedException, stderr: str) -> None:
         raise getattr(errors, kind, CobnutError)(message) from None
     if starts := [number for number, line in enumerate(lines) if line.startswith("Traceback ")]:
         raise CobnutError("\n".join(["a task failed:", *lines[starts[-1] :]])) from None
-    raise _TaskDied("\n".join([f"a task failed: {error.reason}", *lines[-40:]])) from None
+    raise _TaskDied("\n".join(["a task died", *(lines[-40:] or [str(error.reason)])])) from None
 
 
 _OURS = "cobnut-error: "

@@ -180,10 +180,13 @@ def _count(name: str, amount: int) -> None:
 def on_a_cluster(*, keep_alive: bool) -> None:
     """In a task that Hadoop runs: set STOP when it ends us. `keep_alive`: tell it now and then that this task lives."""
 
+    # Hadoop Streaming makes variables of the job's properties.
+    timeout = float(os.environ.get("mapreduce_task_timeout") or 600_000) / 1000  # noqa: SIM112
+
     def tell() -> None:
         while True:
             print("reporter:status:alive", file=sys.stderr, flush=True)
-            time.sleep(_ALIVE)
+            time.sleep(min(_ALIVE, timeout / 4) or _ALIVE)
 
     signal.signal(signal.SIGTERM, lambda *_: STOP.set())
     if keep_alive:
@@ -191,7 +194,7 @@ def on_a_cluster(*, keep_alive: bool) -> None:
 
 
 _ALIVE = 30.0
-"""Seconds between two signs of life; Hadoop's mapreduce.task.timeout is 600 by default."""
+"""Seconds between two signs of life at most."""
 
 
 def follow_command(directory: str, command_pid: int) -> None:

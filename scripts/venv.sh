@@ -20,6 +20,14 @@ unfinished=$venv/cobnut-unfinished
 lock=$venv.lock
 log=$venv.log
 
+case $extra in
+  '' | hdfs-native | kerberos | test) ;;
+  *)
+    printf 'cobnut: %s: no such extra; there are hdfs-native, kerberos and test\n' "$extra" >&2
+    exit 2
+    ;;
+esac
+
 say() { printf 'cobnut: %s\n' "$*" >&2; }
 
 die() {

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from crawldb.errors import UsageError
-from crawldb.filesystem import resolve
+from crawldb.filesystem import is_uri, resolve
 from crawldb.hadoop_conf import HadoopConf
-from crawldb.settings import HadoopSettings, Settings
+from crawldb.settings import HadoopSettings, HdfsSettings, Settings
 from jobs.hadoop import shipping
 from jobs.hadoop.yarn import Capacity, Yarn
 
@@ -29,29 +29,33 @@ _KEPT = timedelta(days=7)
 class Cluster:
     """What all jobs of one command share: the cluster's services, the directory in HDFS, the archives."""
 
-    def __init__(self, settings: HadoopSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: HadoopSettings, hdfs: HdfsSettings) -> None:
+        self.settings, self.hdfs = settings, hdfs
         self.conf = HadoopConf.load()
+        self.user = hdfs.user or self.conf.user
         self.command = _hadoop_command()
         self.streaming_jar = _streaming_jar(self.command)
-        self.yarn = Yarn(self.conf)
-        self.fs, self.stage = resolve(settings.stage or f"hdfs:///user/{self.conf.user}/.cobnut")
+        self.yarn = Yarn(self.conf, self.user)
+        if settings.stage and not is_uri(settings.stage):
+            raise UsageError(f"hadoop.stage = {settings.stage}: expected a directory that every node sees: hdfs:///…")
+        self.fs, self.stage = resolve(settings.stage or f"hdfs:///user/{self.user}/.cobnut")
         self.fs.make_private_directory(self.stage)
         self._remove_garbage()
 
     @staticmethod
     def of(settings: Settings) -> Cluster:
         """The cluster of these settings; the same one for all jobs of a command."""
-        if not _clusters or _clusters[0].settings != settings.hadoop:
-            _clusters[:] = [Cluster(settings.hadoop)]
+        if not _clusters or (_clusters[0].settings, _clusters[0].hdfs) != (settings.hadoop, settings.hdfs):
+            _clusters[:] = [Cluster(settings.hadoop, settings.hdfs)]
         return _clusters[0]
 
     @functools.cached_property
     def archives(self) -> list[str]:
         """`URI#name` of what the tasks find in their working directory."""
         carried = not self.settings.python
+        extra = "hdfs-native" if self.hdfs.client == "hdfs-native" else ""
         return [
-            f"{shipping.environment(self.fs, self.stage, carried)}#env",
+            f"{shipping.environment(self.fs, self.stage, carried, extra)}#env",
             f"{shipping.code(self.fs, self.stage, self.settings.py_files)}#code",
         ]
 

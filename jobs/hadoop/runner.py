@@ -61,6 +61,9 @@ class HadoopRunner(HadoopJobRunner):  # type: ignore[misc]
         super()._upload_local_files()
         self.fs.hadoop.finish_uploads()
 
+    def _env_for_step(self, step_num: int) -> dict[str, str]:
+        return {**super()._env_for_step(step_num), "HADOOP_USER_NAME": self.submission.cluster.user}
+
     def get_hadoop_version(self) -> str:
         """Asked of the ResourceManager: mrjob would start a JVM."""
         return self.submission.cluster.version
@@ -93,7 +96,7 @@ class HadoopRunner(HadoopJobRunner):  # type: ignore[misc]
         elif code and not control.STOP.is_set():
             self.failed_task_stderr = self._why()
         elif failed := _failed_attempts(interpretation):
-            say(f"hadoop    {failed:,} task attempts failed and were repeated")
+            say(f"hadoop    {failed:,} task attempts died and were repeated")
         return code, interpretation
 
     def _heard(self, record: dict[str, Any]) -> None:
@@ -125,8 +128,10 @@ class HadoopRunner(HadoopJobRunner):  # type: ignore[misc]
     def _why(self) -> str:
         """What made the job fail: the stderr of a failed task, else what YARN or the client says."""
         yarn = self.submission.cluster.yarn
-        found = yarn.failed_stderr(self._application) or yarn.diagnostics(self._application)
-        return found or "\n".join(self._errors)
+        for tell in (yarn.failed_stderr, yarn.failed_diagnostics, yarn.diagnostics):
+            if told := tell(self._application):
+                return told
+        return "\n".join(self._errors)
 
 
 def _failed_attempts(interpretation: dict[str, Any]) -> int:

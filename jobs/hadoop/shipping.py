@@ -77,7 +77,15 @@ def _normal(name: str) -> str:
 def environment(fs: FileSystem, stage: str, with_python: bool, extra: str = "") -> str:
     """The environment's archive in `stage`, made and uploaded if it is not there yet."""
     distributions = requirements(extra)
-    content = [_FORMAT, sys.version, platform.platform(), str(with_python), sys.prefix if with_python else ""]
+    content = [
+        _FORMAT,
+        sys.version,
+        platform.system(),
+        platform.machine(),
+        *platform.libc_ver(),
+        str(with_python),
+        sys.prefix if with_python else "",
+    ]
     content += [f"{one.metadata['Name']}=={one.version}" for one in distributions]
     name = f"environment-{hashlib.sha256(chr(10).join(content).encode()).hexdigest()[:20]}.tar.gz"
     return _in_stage(fs, f"{stage}/{name}", lambda archive: _pack_environment(archive, distributions, with_python))

@@ -56,6 +56,11 @@ class Submission:
         if self._job_class.FETCHES and (number := self.cluster.kill(self.tag)):
             say(f"hadoop    killed {number} application that an earlier command had left running: {self.name}")
 
+    def use_containers(self) -> None:
+        """Run the tasks in containers of their own: there Hadoop repeats what dies, in the application master's not."""
+        say("hadoop    a task died within the application master; once more in containers of their own")
+        self.is_small = False
+
     def arguments(self) -> list[str]:
         """mrjob's arguments."""
         cluster, hadoop = self.cluster, self._settings.hadoop
@@ -67,11 +72,14 @@ class Submission:
         ]  # fmt: skip
         environment = {
             "PYTHONPATH": f"code:env/{shipping.PACKAGES}", "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_NUM_THREADS": "1", "HADOOP_CONF_DIR": ".", "COBNUT_CONF_DIR": ".", "HADOOP_USER_NAME": cluster.conf.user,
+            "OMP_NUM_THREADS": "1", "HADOOP_CONF_DIR": ".", "COBNUT_CONF_DIR": ".", "HADOOP_USER_NAME": cluster.user,
         }  # fmt: skip
         if not hadoop.python:
             environment["LD_LIBRARY_PATH"] = shipping.LIBRARIES
         files = list(self._files)
+        if os.path.isfile(authorities := os.environ.get("REQUESTS_CA_BUNDLE", "")):
+            files.append(f"{authorities}#authorities.pem")
+            environment["REQUESTS_CA_BUNDLE"] = "authorities.pem"
         for name in _CONFIGURATION:
             if cluster.conf.directory and (path := Path(cluster.conf.directory, name)).is_file():
                 files.append(f"{path}#{name}")
@@ -104,5 +112,6 @@ class Submission:
             sizes = [cluster.megabytes(f"mapreduce.{kind}.memory.mb", 1024) for kind in ("map", "reduce")]
             sizes.append(cluster.megabytes("yarn.app.mapreduce.am.resource.mb", 1536))
             properties["mapreduce.job.ubertask.enable"] = "true"
+            properties["mapreduce.task.progress-report.interval"] = "1000"  # milliseconds, not 3,000: there is but one
             properties["yarn.app.mapreduce.am.resource.mb"] = max(sizes)
         return properties | hadoop.properties

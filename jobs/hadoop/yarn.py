@@ -7,6 +7,7 @@ and JobHistoryServer. What only makes the command more informative (progress, ca
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,13 @@ class Capacity:
 class Yarn:
     """The ResourceManager and the JobHistoryServer of a configuration."""
 
-    def __init__(self, conf: HadoopConf) -> None:
+    def __init__(self, conf: HadoopConf, user: str) -> None:
         self._conf = conf
         self._resource_managers = list(conf.resource_managers())
         self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.params = {} if conf.is_secure else {"user.name": conf.user}
+        self._session.trust_env = False  # as Hadoop's own clients: no proxies, no .netrc
+        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._session.params = {} if conf.is_secure else {"user.name": user}
         if conf.is_secure:
             self._session.auth = _kerberos()
 
@@ -107,13 +109,30 @@ class Yarn:
         for container in self._failed_containers(f"{history}/mapreduce/jobs/{_job(application)}"):
             # There the text stands between a heading and a line that ends it.
             text = self._text(f"{history}/containerlogs/{container}/stderr").partition("LogContents:\n")[2]
-            text = text.rpartition("\nEnd of LogType:stderr")[0] or text
+            text = text[: text.rfind("End of LogType:stderr")]
             if text.strip():
                 return text
         return ""
 
+    def failed_diagnostics(self, application: str) -> str:
+        """What Hadoop says of the last attempt that failed in an ended job, such as why it could not start it."""
+        history = f"{self._conf.job_history()}/ws/v1/history"
+        for attempt in self._failed_attempts(f"{history}/mapreduce/jobs/{_job(application)}"):
+            lines = [line.strip() for line in str(attempt.get("diagnostics") or "").splitlines()]
+            causes = [line for line in lines if line.startswith("Caused by: ")]
+            if told := causes[-2:] or lines[:1]:
+                return "\n".join(told)
+        return ""
+
     def _failed_containers(self, job: str) -> list[str]:
         """The containers in which something failed, the last first."""
+        containers = (
+            str(one["assignedContainerId"]) for one in self._failed_attempts(job) if one.get("assignedContainerId")
+        )
+        return list(dict.fromkeys(containers))
+
+    def _failed_attempts(self, job: str) -> list[dict[str, Any]]:
+        """The attempts of an ended job that failed, the last first."""
         attempts: list[dict[str, Any]] = []
         with contextlib.suppress(CobnutError, KeyError):  # without a history the user gets what YARN says
             for task in self._patiently(f"{job}/tasks")["tasks"].get("task", []):
@@ -121,9 +140,8 @@ class Yarn:
                     with contextlib.suppress(CobnutError):  # it has none if it failed with another
                         of_task = self._get(f"{job}/tasks/{task['id']}/attempts").get("taskAttempts") or {}
                         attempts += of_task.get("taskAttempt", [])
-        failed = [one for one in attempts if one["state"] == "FAILED" and one.get("assignedContainerId")]
-        failed.sort(key=lambda one: -int(one["finishTime"]))
-        return list(dict.fromkeys(str(one["assignedContainerId"]) for one in failed))
+        failed = [one for one in attempts if one["state"] == "FAILED"]
+        return sorted(failed, key=lambda one: -int(one["finishTime"]))
 
     def _patiently(self, url: str) -> dict[str, Any]:
         """`_get` of what the history server may have only a moment after the job's end."""
@@ -159,6 +177,12 @@ class Yarn:
             answer = self._session.get(url, params=parameters, headers={"Accept": "application/json"}, timeout=_TIMEOUT)
             answer.raise_for_status()
             found = answer.json()
+        except requests.HTTPError:
+            raise CobnutError(f"{url}: {answer.status_code} {answer.reason}") from None
+        except requests.ConnectionError:
+            raise CobnutError(
+                f"{url}: no connection; does it run, and does HADOOP_CONF_DIR name its address?"
+            ) from None
         except (requests.RequestException, ValueError) as error:
             raise CobnutError(f"{url}: {error}") from None
         if not isinstance(found, dict):
@@ -174,5 +198,5 @@ def _kerberos() -> Any:
     try:
         from requests_kerberos import OPTIONAL, HTTPKerberosAuth
     except ImportError:
-        raise CobnutError("this cluster wants Kerberos: install cobnut[kerberos]") from None
+        raise CobnutError("this cluster wants Kerberos: scripts/venv.sh kerberos, then kinit") from None
     return HTTPKerberosAuth(mutual_authentication=OPTIONAL)

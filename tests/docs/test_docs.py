@@ -11,7 +11,7 @@ import pytest
 
 from crawldb.settings import load, names
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/hadoop.md")
 WRITTEN_BY_A_CRAWL = ("crawldb/log/", "segments/log/", "crawldb/0000", "segments/2")
 """Beginnings of paths in a crawl directory, which are no files of the checkout."""
 
@@ -121,7 +121,8 @@ def test_files_that_are_named_exist(document: str, checkout: Path) -> None:
 def test_links_lead_somewhere(document: str, checkout: Path) -> None:
     text = (checkout / document).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
-        assert target.startswith("https://") or (checkout / target).exists(), f"{document} links to {target}"
+        place = (checkout / document).parent / target
+        assert target.startswith("https://") or place.exists(), f"{document} links to {target}"
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])

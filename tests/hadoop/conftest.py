@@ -1,25 +1,23 @@
-"""The tests of this directory run on a real cluster. That it cannot be started is a failure, never a skip."""
+"""The tests of this directory run on a real cluster. That it cannot be started is a failure, never a skip.
+
+Each module says that it is slow and belongs to the group "hadoop": all run on one worker, for they share the cluster.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from crawldb.filesystem import resolve
 from jobs.demo.server import DemoServer
+from jobs.demo.site import Site
+from jobs.demo.web import demo_site
 from tests.hadoop.one_node import ROOT, OneNode
 from tests.rounds.conftest import Crawler
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the cluster is slow, and on one worker, for all share it."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("hadoop"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,10 +34,16 @@ def one_node() -> Iterator[OneNode]:
         node.stop()
 
 
+def steady_site(port: int) -> Site:
+    """The demo site without pages that answer otherwise the second time: what is lost is asked for again here."""
+    site = demo_site(port)
+    return replace(site, pages={url: replace(page, recovered=None) for url, page in site.pages.items()})
+
+
 @pytest.fixture
 def crawler(tmp_path: Path) -> Iterator[Crawler]:
-    """Commands with the cluster's environment, against the demo site."""
-    with DemoServer() as server:
+    """Commands with the cluster's environment, against a site."""
+    with DemoServer(steady_site) as server:
         yield Crawler(server, tmp_path)
 
 

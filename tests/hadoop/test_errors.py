@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crawldb.filesystem import resolve
+import pytest
+
+from crawldb.errors import CobnutError
+from crawldb.filesystem import configure, resolve
+from crawldb.hadoop_conf import HadoopConf
+from crawldb.settings import HdfsSettings
 from tests.hadoop.one_node import OneNode
 from tests.rounds.conftest import Crawler, rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
 
 ONCE = ("--set", "hdfs.retries=1")
 
@@ -72,9 +79,38 @@ def test_a_property_reaches_the_job(crawler: Crawler, on_hdfs: Callable[[str], s
     assert "nobody" in said
 
 
+def test_a_python_that_the_nodes_lack(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
+    said = crawler.run_for_error(
+        "inject", "-r", "hadoop", "--set", "hadoop.python=python3.99", "--set", "hadoop.small=0", on_hdfs("crawl"),
+        str(crawler.seeds),
+    )  # fmt: skip
+    assert 'Cannot run program "python3.99"' in said
+    assert "hadoop-streaming" not in said
+
+
+def test_a_stage_that_the_nodes_do_not_see(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
+    said = crawler.run(
+        "inject", "-r", "hadoop", "--set", "hadoop.stage=/tmp", on_hdfs("crawl"), str(crawler.seeds), code=2
+    )
+    assert "hadoop.stage = /tmp: expected a directory that every node sees" in said
+
+
 def test_a_plain_path_is_refused(crawler: Crawler) -> None:
     said = crawler.run("inject", "-r", "hadoop", str(crawler.directory / "crawl"), str(crawler.seeds), code=2)
     assert "a directory that every node sees" in said
+
+
+def test_what_travels_is_nobody_elses_to_read(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
+    """Settings may hold secrets: proxies' passwords, seeds' headers."""
+    crawler.run("inject", "-r", "hadoop", on_hdfs("crawl"), str(crawler.seeds))
+    stage = resolve(f"hdfs:///user/{HadoopConf.load().user}/.cobnut")[1]
+    assert resolve(stage)[0].names(stage)
+    configure(HdfsSettings(user="stranger"))
+    try:
+        with pytest.raises(CobnutError, match="denies access to stranger"):
+            resolve(stage)[0].names(stage)
+    finally:
+        configure(HdfsSettings())
 
 
 def test_no_permission_is_one_line(crawler: Crawler, on_hdfs: Callable[[str], str], one_node: OneNode) -> None:

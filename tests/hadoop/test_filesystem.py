@@ -19,6 +19,8 @@ from crawldb.filesystem import FileSystem, resolve
 from crawldb.settings import HdfsSettings
 from tests.filesystem_contract import FileSystemContract
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
+
 
 def clients() -> list[str]:
     """All clients that can be tried here; libhdfs comes with Hadoop's native libraries only."""

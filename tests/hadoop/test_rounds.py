@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +19,13 @@ from collections.abc import Callable
 import pytest
 
 from crawldb.filesystem import resolve
+from crawldb.hadoop_conf import HadoopConf
 from crawldb.segments import Segments
 from crawldb.store import Store
 from tests.hadoop.one_node import UNFINISHED, OneNode, wait_for
 from tests.rounds.conftest import ROOT, Crawler, environment, rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
 
 ON_HADOOP = ("-r", "hadoop")
 OWN_CONTAINERS = ("--set", "hadoop.small=0", "--set", "generate.tasks=2")
@@ -38,7 +46,7 @@ def asked_twice(crawler: Crawler) -> list[str]:
 def left_over(crawl_dir: str) -> list[str]:
     """Temporary files of jobs, and unfinished ones of the crawl."""
     fs, path = resolve(crawl_dir)
-    _, stage = resolve(f"hdfs:///user/{os.environ.get('HADOOP_USER_NAME') or os.environ.get('USER') or 'root'}/.cobnut")
+    _, stage = resolve(f"hdfs:///user/{HadoopConf.load().user}/.cobnut")
     found = fs.all_names(f"{stage}/jobs")
     for directory in ("crawldb", "segments"):
         for inner in fs.all_names(f"{path}/{directory}"):
@@ -105,13 +113,15 @@ def test_rounds_are_those_of_inline(crawler: Crawler, on_hdfs: Callable[[str], s
     assert len(dump.stdout.splitlines()) == len(expected)
 
 
-def test_seeds_and_filter_files_travel(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("client", ["webhdfs", "hdfs-native"])
+def test_seeds_and_filter_files_travel(crawler: Crawler, on_hdfs: Callable[[str], str], client: str) -> None:
     fs, crawl_dir = resolve(on_hdfs("crawl"))
     fs.create(f"{crawl_dir}-seeds/a.txt", b"http://a.example/\nhttp://refused.example/\nnot a url\n")
     fs.create(f"{crawl_dir}-seeds/more/b.txt.gz", gzip.compress(b"http://b.example/\n"))
     rules = crawler.directory / "rules.txt"
     rules.write_text("-refused\n+.\n")
-    said = crawler.run("inject", *ON_HADOOP, "--set", f"filter.regex_file={rules}", crawl_dir, f"{crawl_dir}-seeds")
+    settings = ("--set", f"hdfs.client={client}", "--set", f"filter.regex_file={rules}")
+    said = crawler.run("inject", *ON_HADOOP, *settings, crawl_dir, f"{crawl_dir}-seeds")
     assert "/a.txt:3: " in said
     assert sorted(rows(crawl_dir)) == ["http://a.example/", "http://b.example/"]
 
@@ -128,6 +138,7 @@ def test_a_killed_child_is_repeated(
     os.kill(wait_for(lambda: one_node.children(job), every=0.01)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
+    assert "attempts died and were repeated" in said or "once more in containers of their own" in said
     crawl.must_end_as_usual()
 
 
@@ -164,11 +175,44 @@ def test_ctrl_c_kills_the_application_and_the_crawl_goes_on(
     assert process.returncode == 130, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    assert not one_node.applications(*UNFINISHED)
+    wait_for(lambda: not one_node.applications(*UNFINISHED), seconds=10)  # its end is being written down
     time.sleep(1)
     silent = len(crawler.pages_requested())
     time.sleep(2)
     assert len(crawler.pages_requested()) == silent  # nobody is fetching any more
+    crawl.must_end_as_usual()
+
+
+def test_a_polite_fetch_is_not_taken_for_dead(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
+    """Hadoop kills a task that is silent for mapreduce.task.timeout; a crawl delay may be longer."""
+    crawl_dir = on_hdfs("crawl")
+    crawler.run("inject", crawl_dir, str(crawler.seeds))
+    crawler.run("crawl", "--set", "generate.max_per_host=2", crawl_dir, "1")
+    crawler.run("generate", "--set", "generate.max_per_host=2", crawl_dir)
+    patience = ("--set", "hadoop.mapreduce.task.timeout=4000", "--set", "hadoop.small=0",
+                "--set", "hadoop.mapreduce.task.timeout.check-interval-ms=500")  # fmt: skip
+    said = crawler.run("fetch", *ON_HADOOP, *patience, crawl_dir, delay=9)
+    assert "died" not in said
+    assert asked_twice(crawler) == []
+
+
+def test_progress_is_shown_on_a_terminal(crawler: Crawler, on_hdfs: Callable[[str], str]) -> None:
+    crawl = SecondRound(crawler, on_hdfs("crawl"))
+    crawl.inline_until("fetch")
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 150, 0, 0))
+    command = crawler.command("fetch", *ON_HADOOP, crawl.directory, delay=0.25)
+    process = subprocess.Popen(command, cwd=ROOT, env={**environment(), "TERM": "xterm"}, stderr=slave)
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while block := os.read(master, 1 << 16):
+            shown += block
+    os.close(master)
+    assert process.wait() == 0
+    bars = re.findall(r"fetch:[^\r]*? (\d+)/(\d+) .*?map \d+ % reduce \d+ %", shown.decode())
+    assert any(0 < int(done) < int(total) for done, total in bars), shown.decode()
+    assert "/proxy/application_" in shown.decode()
     crawl.must_end_as_usual()
 
 

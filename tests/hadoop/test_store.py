@@ -19,6 +19,8 @@ from crawldb.store import LogEntry, Snapshot, Store
 from tests.crawldb import golden_crawldb, tables
 from tests.crawldb.golden_crawldb import DAY, NOW
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
+
 SHARDS = 4
 
 

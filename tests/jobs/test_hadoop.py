@@ -120,7 +120,8 @@ class Properties:
 def properties(monkeypatch: pytest.MonkeyPatch) -> Properties:
     cluster = module.Cluster.__new__(module.Cluster)
     settings = Settings()
-    cluster.settings, cluster.conf = settings.hadoop, HadoopConf({"mapreduce.map.memory.mb": "3000"})
+    cluster.settings, cluster.hdfs, cluster.user = settings.hadoop, settings.hdfs, "alice"
+    cluster.conf = HadoopConf({"mapreduce.map.memory.mb": "3000"})
     cluster.command, cluster.streaming_jar, cluster.stage = "hadoop", "streaming.jar", "hdfs://namenode:8020/stage"
     for name, value in (("capacity", Capacity(4, 8)), ("archives", ["hdfs:///a#env"]), ("version", "3.4.2")):
         monkeypatch.setitem(vars(cluster), name, value)
