@@ -148,7 +148,7 @@ def test_the_driver_may_be_killed_in_every_phase(
     crawl = SecondRound(crawler, on_hdfs("crawl"))
     for phase in ("generate", "fetch", "parse", "updatedb"):
         if phase == "fetch":
-            process = crawl.start_fetch(asks=10, delay=0.1)
+            process = crawl.start_fetch(asks=10, delay=0.4)  # long enough to be still there for the next command
         else:
             process = crawl.start(phase)
             wait_for(lambda phase=phase: any(  # type: ignore[misc]
@@ -189,9 +189,9 @@ def test_a_polite_fetch_is_not_taken_for_dead(crawler: Crawler, on_hdfs: Callabl
     crawler.run("inject", crawl_dir, str(crawler.seeds))
     crawler.run("crawl", "--set", "generate.max_per_host=2", crawl_dir, "1")
     crawler.run("generate", "--set", "generate.max_per_host=2", crawl_dir)
-    patience = ("--set", "hadoop.mapreduce.task.timeout=4000", "--set", "hadoop.small=0",
+    patience = ("--set", "hadoop.mapreduce.task.timeout=12000", "--set", "hadoop.small=0",
                 "--set", "hadoop.mapreduce.task.timeout.check-interval-ms=500")  # fmt: skip
-    said = crawler.run("fetch", *ON_HADOOP, *patience, crawl_dir, delay=9)
+    said = crawler.run("fetch", *ON_HADOOP, *patience, crawl_dir, delay=20)
     assert "died" not in said
     assert asked_twice(crawler) == []
 
