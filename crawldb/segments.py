@@ -87,6 +87,12 @@ class Segment:
         self._remove_unless_named(dataset, files)
         return True
 
+    def remove_garbage(self) -> None:
+        """Remove what killed commands left in the complete datasets: the last one to work here calls this."""
+        for dataset in DATASETS:
+            if self.is_complete(dataset):
+                self._remove_unless_named(dataset, self.files(dataset))
+
     def _remove_unless_named(self, dataset: str, files: list[shards.File]) -> None:
         """Remove what killed attempts, or one that ran at the same time, left in a complete dataset."""
         named = {file.name for file in files} | {"_manifest.json"}

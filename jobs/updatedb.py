@@ -71,6 +71,7 @@ def run(run: Run, segment: Segment) -> int:
     if segment.name in snapshot.entry.applied:
         say(f"updatedb  {segment.name}: already applied, nothing to do")
         return 0
+    segment.remove_garbage()
     parsed = {file.name.rpartition("-")[0]: file.name for file in segment.files("parsed")}
     items = [
         {"content": file.name, "parsed": parsed[file.name.rpartition("-")[0]]} for file in segment.files("content")

@@ -46,9 +46,20 @@ if [ "${1-}" = --fast ]; then
     "and the other Pythons (scripts/test.sh runs all)"
   exit
 fi
+if [ $# -gt 0 ]; then
+  case "$*" in
+    *hadoop*)
+      java_and_maven
+      "$python" -m pytest "$@"
+      ;;
+    *) "$python" -m pytest -n 2 --ignore tests/hadoop "$@" ;;
+  esac
+  exit
+fi
+"$python" -m pytest -n 2 --ignore tests/hadoop
 java_and_maven
-"$python" -m pytest -n 2 --dist loadgroup "$@"
-[ $# = 0 ] || exit 0
+echo "test.sh: the tests on a real Hadoop, one after the other"
+"$python" -m pytest tests/hadoop
 
 others=''
 while IFS= read -r other; do

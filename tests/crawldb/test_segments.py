@@ -171,6 +171,20 @@ def test_dataset_is_what_its_manifest_names(segments: Segments, sample: Any) -> 
     assert segment.read("content", chunks[0].name, ["url"]).column_names == ["url"]
 
 
+def test_what_a_kill_left_in_complete_datasets_goes_at_the_end(segments: Segments, sample: Any) -> None:
+    """Killed between the two steps of a publish: the manifest is there, and so is the name that it had before."""
+    segment = generate(segments, sample, sample.keys(3))
+    segment.commit("content", [write(segment, sample, "content", sample.keys(3), 0, 0)], NOW, {})
+    open_chunk = write(segment, sample, "parsed", sample.keys(3), 0, 0)
+    left = [f"{segment.dataset(dataset)}/._manifest.json.0123" for dataset in ("fetchlist", "content")]
+    for path in left:
+        Path(path).touch()
+    segment.remove_garbage()
+    assert not any(map(os.path.exists, left))
+    assert len(segment.fs.names(segment.dataset("content"))) == 2
+    assert segment.fs.names(segment.dataset("parsed")) == [open_chunk.name]  # not complete: somebody may be at it
+
+
 def test_dataset_is_completed_once(segments: Segments, sample: Any) -> None:
     segment = generate(segments, sample, sample.keys(3))
     mine, others = (write(segment, sample, "content", sample.keys(2, number), 0, 0) for number in (1, 2))

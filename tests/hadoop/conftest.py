@@ -1,6 +1,6 @@
 """The tests of this directory run on a real cluster. That it cannot be started is a failure, never a skip.
 
-Each module says that it is slow and belongs to the group "hadoop": all run on one worker, for they share the cluster.
+They disturb the cluster that they share, so they run one after the other: scripts/test.sh does it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.rounds.conftest import Crawler
 @pytest.fixture(scope="session", autouse=True)
 def one_node() -> Iterator[OneNode]:
     """The cluster in $COBNUT_TEST_CLUSTER (default: .hadoop), running; stopped afterwards if it did not run before."""
+    assert os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1", "run tests/hadoop without -n: they share a cluster"
     node = OneNode(Path(os.environ.get("COBNUT_TEST_CLUSTER") or ROOT / ".hadoop").resolve())
     ran = node.is_running()
     node.start()

@@ -13,7 +13,7 @@ from crawldb.settings import HdfsSettings
 from tests.hadoop.one_node import OneNode
 from tests.rounds.conftest import Crawler, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
+pytestmark = pytest.mark.slow
 
 ONCE = ("--set", "hdfs.retries=1")
 

@@ -19,7 +19,7 @@ from crawldb.filesystem import FileSystem, resolve
 from crawldb.settings import HdfsSettings
 from tests.filesystem_contract import FileSystemContract
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
+pytestmark = pytest.mark.slow
 
 
 def clients() -> list[str]:

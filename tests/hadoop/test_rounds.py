@@ -25,7 +25,7 @@ from crawldb.store import Store
 from tests.hadoop.one_node import UNFINISHED, OneNode, wait_for
 from tests.rounds.conftest import ROOT, Crawler, environment, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
+pytestmark = pytest.mark.slow
 
 ON_HADOOP = ("-r", "hadoop")
 OWN_CONTAINERS = ("--set", "hadoop.small=0", "--set", "generate.tasks=2")

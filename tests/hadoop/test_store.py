@@ -19,7 +19,7 @@ from crawldb.store import LogEntry, Snapshot, Store
 from tests.crawldb import golden_crawldb, tables
 from tests.crawldb.golden_crawldb import DAY, NOW
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hadoop")]
+pytestmark = pytest.mark.slow
 
 SHARDS = 4
 
