@@ -91,7 +91,8 @@ def _anatomy(directory: Path, place: str) -> Iterator[tuple[str, str, str, str]]
     end = time.time()
     application = re.search(r"application_\d+_\d+", said)
     assert application, said
-    yarn = Yarn(HadoopConf.load())
+    conf = HadoopConf.load()
+    yarn = Yarn(conf, conf.user)
     about = yarn.application(application[0])
     log = yarn.master_log(application[0])
     stamps = {"start": begin, "submitted": about["startedTime"] / 1000, "finished": about["finishedTime"] / 1000}
