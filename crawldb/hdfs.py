@@ -267,5 +267,6 @@ def _in_one_line(where: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, FileExistsError, CobnutError):
         raise
-    except Exception as error:
-        raise CobnutError(f"{where}: hdfs-native: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:  # Rust's errors come as Python classes of all kinds
+        reason = str(error).strip() or type(error).__name__
+        raise CobnutError(f"{where}: hdfs-native: {reason.splitlines()[0]}") from None

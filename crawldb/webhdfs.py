@@ -286,7 +286,7 @@ class Patience:
             self._shunned.add(urlsplit(f"//{self.datanode}").hostname or self.datanode)
         wait = min(_FIRST_WAIT * 2**self._failures, _LONGEST_WAIT)
         self._failures += 1
-        time.sleep(wait * random.uniform(0.75, 1.25))
+        time.sleep(wait * random.uniform(0.75, 1.25))  # or all tasks of a job come back at the same moment
 
     def reset(self) -> None:
         """It goes on."""

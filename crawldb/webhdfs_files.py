@@ -189,7 +189,7 @@ class _Stream:
             while left and not self._closed.is_set():
                 try:
                     block = self._read(min(left, BLOCK))
-                except Exception as error:
+                except Exception as error:  # whatever it is, it is raised where the block is read
                     blocks.put(error)
                     return
                 left -= len(block)
@@ -318,7 +318,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
     def delete_root_dir_contents(self) -> None:
         """Not done: that would be everybody's files."""
-        raise NotImplementedError("delete_root_dir_contents")
+        raise NotImplementedError(f"{self.fs.root}/: everything on HDFS is not deleted at once")
 
     def delete_file(self, path: str) -> None:
         """Delete a file."""
@@ -355,7 +355,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
     def open_append_stream(self, path: str, metadata: dict[str, str] | None) -> pa.NativeFile:
         """Not done: nothing of ours is ever changed."""
-        raise NotImplementedError("open_append_stream")
+        raise NotImplementedError(f"{self.fs.root}{path}: files are written once and never appended to")
 
 
 def _info(path: str, status: dict[str, Any]) -> Any:

@@ -182,11 +182,12 @@ def on_a_cluster(*, keep_alive: bool) -> None:
 
     # Hadoop Streaming makes variables of the job's properties.
     timeout = float(os.environ.get("mapreduce_task_timeout") or 600_000) / 1000  # noqa: SIM112
+    every = min(_ALIVE, timeout / 4) if timeout else _ALIVE  # 0: Hadoop has all the time in the world
 
     def tell() -> None:
         while True:
             print("reporter:status:alive", file=sys.stderr, flush=True)
-            time.sleep(min(_ALIVE, timeout / 4) or _ALIVE)
+            time.sleep(every)
 
     signal.signal(signal.SIGTERM, lambda *_: STOP.set())
     if keep_alive:

@@ -7,7 +7,6 @@ reduce: a shard's batches → one sorted delta file, each seed once (the first l
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
 import io
 import itertools
@@ -180,11 +179,9 @@ def _seed_files_on(source: str) -> Iterator[tuple[str, str]]:
         yield path, path
 
 
-@contextlib.contextmanager
-def _open(path: str) -> Iterator[IO[bytes]]:
+def _open(path: str) -> io.BufferedReader:
     fs, path = resolve(path)
-    with contextlib.closing(fs.open_input(path)) as file:
-        yield cast(IO[bytes], file)
+    return io.BufferedReader(fs.open_input(path))
 
 
 def _check_gzip(name: str, path: str) -> None:
@@ -201,21 +198,9 @@ def _pieces(path: str) -> Iterator[tuple[int, int, int]]:
     start, line = 0, 1
     with _open(path) as file:
         while block := file.read(PIECE):
-            block += _rest_of_line(file)
+            block += file.readline()
             yield start, len(block), line
             start, line = start + len(block), line + block.count(b"\n")
-
-
-def _rest_of_line(file: IO[bytes]) -> bytes:
-    """What is left of the line that the file stands in; a pyarrow file has no readline."""
-    rest = b""
-    while block := file.read(1 << 14):
-        end = block.find(b"\n") + 1
-        if end:
-            file.seek(file.tell() - len(block) + end)
-            return rest + block[:end]
-        rest += block
-    return rest
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -123,7 +123,10 @@ class HadoopRunner(HadoopJobRunner):  # type: ignore[misc]
         with contextlib.suppress(ProcessLookupError):
             client.send_signal(signal.SIGTERM)  # first, so that nothing is submitted after the look
         client.wait()
-        self.submission.cluster.kill(self.submission.tag)
+        try:
+            self.submission.cluster.kill(self.submission.tag)
+        except CobnutError as error:
+            say(f"hadoop    {self.submission.name} may still run, for it could not be killed: {error}")
 
     def _why(self) -> str:
         """What made the job fail: the stderr of a failed task, else what YARN or the client says."""

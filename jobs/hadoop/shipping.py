@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import io
-import os
 import platform
 import py_compile
 import re
@@ -20,11 +19,12 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from crawldb.errors import UsageError
-from crawldb.filesystem import FileSystem
+from crawldb.filesystem import FileSystem, unfinished
 
 PACKAGES = "packages"
 """Directory of the environment's archive for PYTHONPATH."""
@@ -111,26 +111,25 @@ def code(fs: FileSystem, stage: str, extra_files: list[str]) -> str:
     )
 
 
-def _in_stage(fs: FileSystem, path: str, pack: object) -> str:
+def _in_stage(fs: FileSystem, path: str, pack: Callable[[tarfile.TarFile], None]) -> str:
     if not fs.exists(path):
         with tempfile.TemporaryFile() as spool:
             with tarfile.open(fileobj=spool, mode="w:gz", compresslevel=1) as archive:
-                pack(archive)  # type: ignore[operator]
+                pack(archive)
             spool.seek(0)
             upload(fs, spool, path)
     return path
 
 
-def upload(fs: FileSystem, source: io.IOBase, path: str) -> None:
+def upload(fs: FileSystem, source: IO[bytes], path: str) -> None:
     """A file of the command's machine to `path`, whole or not at all; one that is there already stays."""
-    directory, _, name = path.rpartition("/")
-    unfinished = f"{directory}/.{name}.{os.getpid()}.{os.urandom(6).hex()}"
-    with fs.open_output(unfinished) as output:
-        shutil.copyfileobj(source, output, 4 << 20)  # type: ignore[misc]
+    written = unfinished(path)
+    with fs.open_output(written) as output:
+        shutil.copyfileobj(source, output, 4 << 20)
     try:
-        fs.publish(unfinished, path)
+        fs.publish(written, path)
     except FileExistsError:
-        fs.remove(unfinished)
+        fs.remove(written)
 
 
 def _pack_sources(archive: tarfile.TarFile, sources: dict[str, bytes]) -> None:

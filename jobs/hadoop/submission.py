@@ -100,7 +100,7 @@ class Submission:
             "stream.map.input.ignoreKey": "true",
         }
         reducers = 0
-        if hasattr(self._job_class, "reducer") and self._job_class.reducer is not MRJob.reducer:
+        if self._job_class.reducer is not MRJob.reducer:
             fitting = hadoop.reducers or min(cluster.capacity.containers, -(-items // _ITEMS_A_REDUCER))
             reducers = min(self._job_class.REDUCERS, fitting)
             properties["mapreduce.job.reduces"] = reducers

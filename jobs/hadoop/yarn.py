@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -20,7 +21,11 @@ from jobs.control import COUNTER_GROUP
 
 _TIMEOUT = 10.0
 _UNFINISHED = "NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING"
-_STATES = ("FAILED", "KILLED")
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+_LONGEST_KILL, _HISTORY_LAG, _LOOK = 60.0, 10.0, 0.25
+"""Seconds: for an application to end, for the history server to know of it, and between two looks."""
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,16 @@ class Yarn:
 
     def kill(self, application: str) -> bool:
         """Ask YARN to kill an application, and wait until it has ended; False if YARN does not let us."""
-        path = f"/ws/v1/cluster/apps/{application}"
-        for _ in range(300):
+
+        def is_over() -> bool | None:
+            state = f"{self._resource_managers[0]}/ws/v1/cluster/apps/{application}/state"
             with contextlib.suppress(requests.RequestException):
-                answer = self._session.put(
-                    f"{self._resource_managers[0]}{path}/state", json={"state": "KILLED"}, timeout=_TIMEOUT
-                )
+                answer = self._session.put(state, json={"state": "KILLED"}, timeout=_TIMEOUT)
                 if answer.status_code in (401, 403):
                     return False
-            if str(self._rm(path)["app"]["state"]) in ("FINISHED", *_STATES):
-                return True
-            time.sleep(0.2)
-        return False
+            return self.application(application)["state"] in _ENDED or None
+
+        return _wait_for(is_over, _LONGEST_KILL) or False
 
     def progress(self, application: str) -> tuple[int, int, str]:
         """What the tasks of a running job have done, of how many, as they report it; and `map 50 % reduce 0 %`."""
@@ -145,20 +148,25 @@ class Yarn:
 
     def _patiently(self, url: str) -> dict[str, Any]:
         """`_get` of what the history server may have only a moment after the job's end."""
-        for _ in range(20):
+
+        def look() -> dict[str, Any] | None:
             with contextlib.suppress(CobnutError):
                 return self._get(url)
-            time.sleep(0.5)
-        return self._get(url)
+            return None
+
+        return _wait_for(look, _HISTORY_LAG) or self._get(url)
 
     def _text(self, url: str) -> str:
-        for _ in range(20):  # logs are collected after the job's end
+        """A log, which is collected after the job's end; empty if it is not to be had."""
+
+        def look() -> str | None:
             with contextlib.suppress(requests.RequestException):
                 answer = self._session.get(url, timeout=_TIMEOUT)
                 if answer.ok and "LogContents:" in answer.text:
                     return answer.text
-            time.sleep(0.5)
-        return ""
+            return None
+
+        return _wait_for(look, _HISTORY_LAG) or ""
 
     def _rm(self, path: str, **parameters: str) -> dict[str, Any]:
         error: CobnutError | None = None
@@ -188,6 +196,14 @@ class Yarn:
         if not isinstance(found, dict):
             raise CobnutError(f"{url}: not the JSON object that was expected")
         return found
+
+
+def _wait_for(look: Callable[[], _Found | None], seconds: float) -> _Found | None:
+    """The first thing found; None if there is none for so long. Hadoop's web services tell nobody: one has to ask."""
+    end = time.monotonic() + seconds
+    while (found := look()) is None and time.monotonic() < end:
+        time.sleep(_LOOK)
+    return found
 
 
 def _job(application: str) -> str:

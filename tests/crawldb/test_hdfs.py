@@ -443,7 +443,7 @@ def test_any_reads_are_slices(size: int, reads: list[tuple[int, int, int | None]
     content = bytes(index % 251 for index in range(size))
     small = {"_WINDOW": 20, "_SCAN": 100, "_SKIP": 10, "BLOCK": 8, "_AHEAD": 2}
     with mock.patch.multiple(webhdfs_files, **small):
-        file = webhdfs_files.Input(Answers(content, broken), "/f", size)  # type: ignore[arg-type]
+        file = webhdfs_files.Input(Answers(content, broken), "/f", size)
         expected = io.BytesIO(content)
         for position, whence, length in reads:
             offset = (position, position - 160, -position)[whence]
@@ -463,7 +463,7 @@ def test_any_reads_are_slices(size: int, reads: list[tuple[int, int, int | None]
 def test_read_ahead_ends_with_its_file() -> None:
     content = bytes(1000)
     with mock.patch.multiple(webhdfs_files, _WINDOW=20, _SCAN=1000, BLOCK=8, _AHEAD=2):
-        file = webhdfs_files.Input(Answers(content, []), "/f", 1000)  # type: ignore[arg-type]
+        file = webhdfs_files.Input(Answers(content, []), "/f", 1000)
         assert file.read(10) == content[:10]
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "read ahead"]
         file.close()

@@ -63,6 +63,10 @@ class OneNode:
             found: list[dict[str, Any]] = (json.load(answer)["apps"] or {}).get("app", [])
         return [application for application in found if application["name"].startswith("cobnut ")]
 
+    def runs(self, phase: str) -> bool:
+        """True if an application of this phase is there that has not ended."""
+        return any(one["name"].startswith(f"cobnut {phase} ") for one in self.applications(*UNFINISHED))
+
     def children(self, job: str) -> list[int]:
         """The pids of the Python processes that run a task of a job, such as `jobs.fetch:Fetch`."""
         found = []

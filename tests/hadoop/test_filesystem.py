@@ -65,7 +65,7 @@ def test_webhdfs_addresses_lead_to_the_same_files(fs: FileSystem, root: str) -> 
 
 def test_private_directories(fs: FileSystem, root: str) -> None:
     fs.make_private_directory(f"{root}/a/b")
-    assert fs._names.status(fs._path(f"{root}/a/b"))["permission"] == "700"  # type: ignore[attr-defined]
+    assert fs._names.status(fs._path(f"{root}/a/b"))["permission"] == "700"
 
 
 def test_who_may_not_is_told_so_in_one_line(fs: FileSystem, root: str) -> None:
@@ -132,9 +132,9 @@ sys.stdin.read()
 def other_machines_lock(fs: FileSystem, path: str, age_seconds: float) -> None:
     card = {"host": "elsewhere", "pid": 1, "start": "1", "user": "somebody", "command": "cobnut fetch"}
     fs.create(path, json.dumps(card).encode())
-    names = fs._names  # type: ignore[attr-defined]
-    written = names.status(fs._path(path))["modificationTime"]  # type: ignore[attr-defined]
-    names.set_times(fs._path(path), written - int(age_seconds * 1000))  # type: ignore[attr-defined]
+    names = fs._names
+    written = names.status(fs._path(path))["modificationTime"]
+    names.set_times(fs._path(path), written - int(age_seconds * 1000))
 
 
 def test_lock_of_another_machine_is_taken_over_after_a_minute_without_a_sign(fs: FileSystem, root: str) -> None:
@@ -153,7 +153,7 @@ def test_lock_stays_fresh(fs: FileSystem, root: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hdfs_lock, "REFRESH", 0.3)
     lock = fs.try_lock(f"{root}/.lock")
     assert lock is not None
-    names, path = fs._names, fs._path(f"{root}/.lock")  # type: ignore[attr-defined]
+    names, path = fs._names, fs._path(f"{root}/.lock")
     times = {names.status(path)["modificationTime"]}
     deadline = time.monotonic() + 10
     while len(times) < 3 and time.monotonic() < deadline:

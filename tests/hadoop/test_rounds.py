@@ -15,6 +15,7 @@ import termios
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -151,8 +152,7 @@ def test_the_driver_may_be_killed_in_every_phase(
             process = crawl.start_fetch(asks=10, delay=0.4)  # long enough to be still there for the next command
         else:
             process = crawl.start(phase)
-            wait_for(lambda phase=phase: any(  # type: ignore[misc]
-                app["name"].startswith(f"cobnut {phase} ") for app in one_node.applications(*UNFINISHED)))  # fmt: skip
+            wait_for(partial(one_node.runs, phase))
         process.kill()
         process.communicate()
         if phase == "fetch":  # what it left running would ask the same hosts at the same time

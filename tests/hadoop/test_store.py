@@ -127,7 +127,7 @@ def test_segments(crawl_dir: str) -> None:
 def test_dump_says_the_same(
     crawl_dir: str, tmp_path: Path, options: list[str], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    golden_crawldb.build(crawl_dir)  # type: ignore[arg-type]
+    golden_crawldb.build(crawl_dir)
     golden_crawldb.build(tmp_path / "crawl")
     outputs = []
     for place in (crawl_dir, str(tmp_path / "crawl")):
@@ -137,7 +137,7 @@ def test_dump_says_the_same(
 
 
 def test_dump_into_hdfs(crawl_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
-    golden_crawldb.build(crawl_dir)  # type: ignore[arg-type]
+    golden_crawldb.build(crawl_dir)
     fs, path = resolve(crawl_dir)
     assert dump.main([crawl_dir, "--columns", "url", "-o", f"{crawl_dir}/out.jsonl"], NOW) == 0
     assert fs.read(f"{path}/out.jsonl").startswith(b'{"url":')
