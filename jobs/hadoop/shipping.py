@@ -25,6 +25,7 @@ from typing import IO
 
 from crawldb.errors import UsageError
 from crawldb.filesystem import FileSystem, unfinished
+from jobs.command import say
 
 PACKAGES = "packages"
 """Directory of the environment's archive for PYTHONPATH."""
@@ -88,6 +89,8 @@ def environment(fs: FileSystem, stage: str, with_python: bool, extra: str = "") 
     ]
     content += [f"{one.metadata['Name']}=={one.version}" for one in distributions]
     name = f"environment-{hashlib.sha256(chr(10).join(content).encode()).hexdigest()[:20]}.tar.gz"
+    if not fs.exists(f"{stage}/{name}"):
+        say(f"hadoop    packing Python's packages for the nodes into {stage}: once, about half a minute")
     return _in_stage(fs, f"{stage}/{name}", lambda archive: _pack_environment(archive, distributions, with_python))
 
 
