@@ -154,11 +154,19 @@ CONTENT_COLUMNS = (
     Column("retry_after", TIME, "The server asked not to be asked again before (Retry-After)", None),
     Column("detail", pa.string(), "More about the reason: the error's text, the robots.txt rule", None),
     Column("elapsed", pa.int32(), "From the request's start to the body's last byte", 35, unit="ms"),
+    Column("dns_time", pa.int32(), "Of it: to look up the host's addresses; null: they were known", 2, unit="ms"),
+    Column("connect_time", pa.int32(), "Of it: to connect; null: on a kept connection", 8, unit="ms"),
+    Column("tls_time", pa.int32(), "Of it: the TLS handshake; null: there was none", 12, unit="ms"),
+    Column("first_byte_time", pa.int32(), "From sending the request to the answer's first byte", 20, unit="ms"),
+    Column("protocol", NAME, "http/1.0, http/1.1 or h2, as the server answered", "http/1.1"),
+    Column("tls", NAME, "verified or unverified (fetch.verify_tls); null: no TLS", "verified"),
     Column("ip_address", NAME, "The address that was connected to", "192.0.2.1"),
     Column("response_headers", HEADERS, "The answer's header fields, in order, as sent",
            [{"name": "Content-Type", "value": "text/html"}]),
     Column("content", pa.binary(), "The answer's body, content-encoding removed", b"<html>..."),
     Column("truncated", NAME, "Why the content is cut off (bytes, seconds, broken); null: it is whole", None),
+    Column("rendered", pa.binary(), "The DOM after the page's scripts ran, as HTML in UTF-8; null: not rendered", None),
+    Column("rendered_url", pa.string(), "Where the page's scripts had led by then", None),
 )  # fmt: skip
 
 OUTLINK = pa.struct([

@@ -27,6 +27,12 @@ else:
 
 SITE_FILE = "crawl-site.toml"
 
+FILES = (
+    ("filter", "regex_file"), ("filter", "domain_file"), ("filter", "suffix_file"), ("filter", "prefix_file"),
+    ("fetch", "credentials_file"), ("egress", "proxies_file"),
+)  # fmt: skip
+"""(section, key) of the settings that name a file, which the tasks read."""
+
 
 def _setting(default: Any, doc: str, *, unit: str = "", one_of: tuple[str, ...] = ()) -> Any:
     metadata = {"doc": doc, "unit": unit, "one_of": one_of}
@@ -54,15 +60,31 @@ class HttpSettings:
 
 @dataclass
 class FetchSettings:
-    """Politeness, limits and speed of the fetch phase."""
+    """Politeness, limits and speed of the fetch phase. docs/fetching.md explains them together."""
 
-    engine: str = _setting("requests", "What speaks HTTP; see jobs/fetching/engines.py, or module:function.")
-    threads: int = _setting(50, "Requests under way at once in one fetch task.")
-    threads_per_host: int = _setting(1, "Requests under way at once to one host.")
+    engine: str = _setting(
+        "requests",
+        "What speaks HTTP: requests (threads), curl (an event loop, HTTP/2, a fraction of the CPU time), browser "
+        "(curl, and Chromium for the pages that [browser] names), or module:function.",
+    )
+    threads: int = _setting(50, "requests: requests under way at once in one fetch task.")
+    connections: int = _setting(1000, "curl and browser: requests under way at once in one fetch task.")
+    queue_mode: str = _setting(
+        "host",
+        "What has one queue, and in it one delay: host, domain (registrable domain) or ip (address).",
+        one_of=("host", "domain", "ip"),
+    )
+    threads_per_host: int = _setting(1, "Requests under way at once to one host (domain, address: queue_mode).")
     delay: float = _setting(
         5.0,
         "From the start of one request to a host to the start of the next, where robots.txt names no Crawl-delay.",
         unit="seconds",
+    )
+    ip_delay: float = _setting(
+        0.0, "The same between any two requests to one address, whatever their hosts; 0: none.", unit="seconds"
+    )
+    delay_factor: float = _setting(
+        0.0, "Adaptive: the delay is at least so many times what the last answer took, up to max_delay; 0: off."
     )
     min_crawl_delay: float = _setting(0.0, "A shorter Crawl-delay of robots.txt counts as this.", unit="seconds")
     max_crawl_delay: float = _setting(
@@ -70,22 +92,119 @@ class FetchSettings:
         "Pages of a host with a longer Crawl-delay are not fetched and booked as gone (crawl_delay).",
         unit="seconds",
     )
-    timeout: float = _setting(10.0, "To connect, and between two packets.", unit="seconds")
-    max_seconds: float = _setting(120.0, "For one whole answer, however it drips.", unit="seconds")
-    max_bytes: int = _setting(1 << 20, "Kept of one page, after decompression; the rest is cut off.", unit="bytes")
+    backoff: float = _setting(
+        2.0, "After each failure of a host in a row (no answer, 5xx, 429) its delay grows by this factor, …"
+    )
+    max_delay: float = _setting(60.0, "… up to this; so does delay_factor's.", unit="seconds")
+    max_retry_after: float = _setting(
+        60.0,
+        "A host that asks with Retry-After for a longer break leaves the round; its pages are due when it is over.",
+        unit="seconds",
+    )
     max_failures_per_host: int = _setting(
         5, "Failures of a host in a row after which the rest of its list waits for a later round, uncounted; 0: never."
     )
+    timeout: float = _setting(10.0, "To connect, and between two packets.", unit="seconds")
+    max_seconds: float = _setting(120.0, "For one whole answer, however it drips.", unit="seconds")
+    max_bytes: int = _setting(1 << 20, "Kept of one page, after decompression; the rest is cut off.", unit="bytes")
+    content_types: list[str] = _setting(
+        [],
+        "Media types to fetch, such as text/* or application/pdf; an answer of another ends after its header fields "
+        "and its page is gone (content_type). Empty: all.",
+    )
+    skip_extensions: list[str] = _setting(
+        [],
+        "Names of files not to fetch by their ending, such as .iso: in the URL's path (never asked for) or in "
+        "Content-Disposition (ends after the header fields); gone (extension).",
+    )
+    redirects: int = _setting(
+        0, "Redirects within a host that are followed at once, so many in a row; others are for the next round."
+    )
+    conditional: bool = _setting(True, "Send If-None-Match and If-Modified-Since for pages seen before.")
+    cookies: bool = _setting(False, "Keep each host's cookies during a fetch task and send them back.")
+    credentials_file: str = _setting(
+        "",
+        "TOML file of header fields and passwords by origin; keep it out of the crawl directory. Its content is sent "
+        "to that origin alone and stored nowhere. Beside this file.",
+    )
+    robots_max_age: float = _setting(
+        86400.0, "A robots.txt is asked for again when it is older (RFC 9309 §2.4: a day at most).", unit="seconds"
+    )
+    verify_tls: bool = _setting(True, "Pages behind a certificate that cannot be trusted are not fetched (tls).")
+    http_version: str = _setting(
+        "2", "curl and browser: the newest to speak, where the server offers it over TLS.", one_of=("1.1", "2")
+    )
+    allow_private_addresses: bool = _setting(
+        False,
+        "Connect to private, loopback, link-local and reserved addresses too: for crawls of an intranet. Otherwise "
+        "such pages are gone (private_address), whatever name or redirect leads there.",
+    )
+    ip_version: str = _setting("any", "Addresses to connect to.", one_of=("any", "4", "6"))
+    dns_max_age: float = _setting(3600.0, "A host's addresses are looked up again when they are older.", unit="seconds")
+    dns_threads: int = _setting(16, "Names looked up at once in one fetch task.")
     time_limit: float = _setting(
         0.0, "For the whole phase; what is left is due again in the next round. 0: none.", unit="seconds"
     )
+    min_rate: float = _setting(
+        0.0, "The phase ends likewise when fewer pages a second came in for a minute; 0: never.", unit="pages/second"
+    )
+    min_rate_after: float = _setting(300.0, "min_rate counts from here on.", unit="seconds")
     chunk_rows: int = _setting(1000, "A content chunk is committed when it has so many pages, …")
     chunk_bytes: int = _setting(64 << 20, "… so many bytes of content, …", unit="bytes")
     chunk_seconds: float = _setting(60.0, "… or is so old: what a kill -9 can lose.", unit="seconds")
     shutdown_seconds: float = _setting(
         5.0, "What running requests get to finish after Ctrl-C or SIGTERM.", unit="seconds"
     )
-    conditional: bool = _setting(True, "Send If-None-Match and If-Modified-Since for pages seen before.")
+
+
+@dataclass
+class EgressSettings:
+    """By which way requests leave: source addresses and proxies."""
+
+    source_addresses: list[str] = _setting(
+        [], "This machine's addresses to connect from; each host always sees the same one. Empty: the system's choice."
+    )
+    proxies_file: str = _setting(
+        "",
+        "A proxy a line: URL [HOST_PATTERN …], such as socks5h://user:password@proxy.example:1080 *.example.org; "
+        "`direct` for a URL goes without. Beside this file.",
+    )
+    proxy_pause: float = _setting(60.0, "A proxy that failed is left out so long.", unit="seconds")
+
+
+@dataclass
+class BrowserSettings:
+    """engine = "browser": which pages Chromium renders, and within which bounds."""
+
+    hosts: list[str] = _setting([], "Hosts whose pages are rendered: example.org, or *.example.org for all below it.")
+    urls: list[str] = _setting([], "Regular expressions; pages whose URL one of them is found in are rendered.")
+    empty_pages: bool = _setting(
+        True, "HTML pages that have a script, but neither text nor a link are rendered, wherever they are."
+    )
+    tabs: int = _setting(4, "Pages rendered at once in one fetch task.")
+    wait: str = _setting(
+        "networkidle",
+        "A page is complete at: load, networkidle (no request for half a second), selector:CSS (it is there), or "
+        "seconds:N (after loading).",
+    )
+    max_seconds: float = _setting(30.0, "A page is taken as it is after this.", unit="seconds")
+    max_bytes: int = _setting(
+        4 << 20, "Kept of the rendered DOM, and fetched of one script or other part.", unit="bytes"
+    )
+    max_requests: int = _setting(200, "Scripts, data and other parts fetched for one page.")
+    block: list[str] = _setting(
+        ["image", "font", "media"],
+        "Resource types never asked for, by Chromium's names; websocket, eventsource and ping are never either.",
+    )
+    block_urls: list[str] = _setting(
+        [
+            "google-analytics.com", "googletagmanager.com", "doubleclick.net", "googlesyndication.com",
+            "connect.facebook.net", "hotjar.com", "segment.io", "clarity.ms", "scorecardresearch.com",
+        ],
+        "Hosts, and all below them, that no part is asked of: trackers and advertisements.",
+    )  # fmt: skip
+    executable: str = _setting("", "Chromium's program; empty: chromium or google-chrome in PATH.")
+    pages_per_browser: int = _setting(200, "After so many pages Chromium is started anew.")
 
 
 @dataclass
@@ -273,6 +392,8 @@ class Settings:
 
     http: HttpSettings = field(default_factory=HttpSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
+    egress: EgressSettings = field(default_factory=EgressSettings)
+    browser: BrowserSettings = field(default_factory=BrowserSettings)
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     parse: ParseSettings = field(default_factory=ParseSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
@@ -438,7 +559,8 @@ def _check(settings: Settings) -> None:
     store, fetch = settings.store, settings.fetch
     if store.shards < 1 or store.shards & (store.shards - 1) or store.shards > 1 << 16:
         raise UsageError(f"store.shards = {store.shards}: expected a power of two up to 65536")
-    for name in ("threads", "threads_per_host", "chunk_rows", "chunk_bytes", "max_bytes", "timeout", "max_seconds"):
+    for name in ("threads", "connections", "threads_per_host", "chunk_rows", "chunk_bytes", "max_bytes", "timeout",
+                 "max_seconds", "dns_threads"):  # fmt: skip
         if getattr(fetch, name) <= 0:
             raise UsageError(f"fetch.{name} = {getattr(fetch, name)}: must be more than 0")
     for section, key in ((store, "keep_versions"), (store, "rows_per_shard"), (settings.schedule, "interval"),
@@ -451,12 +573,13 @@ def _check(settings: Settings) -> None:
 
 
 def _locate_files(settings: Settings, directory: Path) -> None:
-    """Make the names of filter files absolute: they stand beside the settings file that names them."""
-    for key in ("regex_file", "domain_file", "suffix_file", "prefix_file"):
-        name = getattr(settings.filter, key)
+    """Make the names of FILES absolute: they stand beside the settings file that names them."""
+    for section, key in FILES:
+        name = getattr(getattr(settings, section), key)
         if name:
             beside = directory / name
-            setattr(settings.filter, key, str((beside if beside.exists() else conf_directory() / name).absolute()))
+            located = str((beside if beside.exists() else conf_directory() / name).absolute())
+            setattr(getattr(settings, section), key, located)
 
 
 def names() -> list[str]:

@@ -58,7 +58,7 @@ class Fetch(CrawlJob):
 
         engine = find(ENGINES, self.settings.fetch.engine, "fetch.engine")
         with chunks:
-            report = engine(requests, self.settings, keep, control.STOP)
+            report = engine(requests, self.settings, keep, control.STOP, ())
         yield (
             None,
             {

@@ -10,8 +10,8 @@ mrjob: the fetch job gives requests and a function that takes results one at a t
 
 from __future__ import annotations
 
-from jobs.fetching.contract import Engine, FetchReport, FetchRequest, FetchResult
+from jobs.fetching.contract import Engine, FetchReport, FetchRequest, FetchResult, KnownRobots
 from jobs.fetching.engines import ENGINES, engine
 from jobs.fetching.sending import user_agent
 
-__all__ = ["ENGINES", "Engine", "FetchReport", "FetchRequest", "FetchResult", "engine", "user_agent"]
+__all__ = ["ENGINES", "Engine", "FetchReport", "FetchRequest", "FetchResult", "KnownRobots", "engine", "user_agent"]

@@ -56,11 +56,42 @@ class FetchResult:
     retry_after: int | None = None
     """UTC milliseconds."""
     ip_address: str | None = None
+    dns_time: int | None = None
+    """Milliseconds, like the following; None: it did not happen for this request."""
+    connect_time: int | None = None
+    tls_time: int | None = None
+    first_byte_time: int | None = None
+    protocol: str | None = None
+    """http/1.0, http/1.1 or h2."""
+    tls: str | None = None
+    """verified or unverified."""
     response_headers: list[tuple[str, str]] = field(default_factory=list)
     content: bytes | None = None
     """Of a success alone; content codings are removed."""
     truncated: str | None = None
     """Why `content` is not all: bytes (fetch.max_bytes), seconds (time-outs), broken."""
+    rendered: bytes | None = None
+    """The DOM after the page's scripts ran, as HTML in UTF-8."""
+    rendered_url: str | None = None
+
+
+class KnownRobots(NamedTuple):
+    """What was last learned of one origin's robots.txt, as the host store keeps it from round to round."""
+
+    origin: str
+    """`https://example.com:8443`, the port left out where it is the scheme's own."""
+    url: str
+    """Where the file was found, redirects followed."""
+    fetched_at: int
+    """UTC milliseconds: the last attempt."""
+    status: int | None
+    """Of the last answer; None: there was none."""
+    body: bytes | None
+    """Of a 2xx answer, at most 500 KiB."""
+    truncated: bool
+    """True: the file is longer."""
+    failing_since: int | None
+    """UTC milliseconds: the first of the attempts in a row that ended with 5xx, 429 or no answer; None: it does not fail."""
 
 
 @dataclass
@@ -73,12 +104,22 @@ class FetchReport:
     """Requests without a result, by reason: stopped, time_limit, host_failures."""
     robots_fetched: int = 0
     """Requests made for robots.txt, redirects of it included."""
+    followed: int = 0
+    """Redirects followed at once: each brought a result for a request that was not in the list."""
+    robots: list[KnownRobots] = field(default_factory=list)
+    """What was learned of robots.txt files, one for each origin that was asked."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of this machine: too few open files, a dead proxy, …"""
 
 
-Engine = Callable[[Sequence[FetchRequest], Settings, Callable[[FetchResult], None], threading.Event], FetchReport]
-"""`engine(requests, settings, emit, stop)` fetches and returns when nothing is left to do.
+Engine = Callable[
+    [Sequence[FetchRequest], Settings, Callable[[FetchResult], None], threading.Event, Sequence[KnownRobots]],
+    FetchReport,
+]
+"""`engine(requests, settings, emit, stop, known)` fetches and returns when nothing is left to do.
 
 `emit(result)` is called from the engine's threads, one call at a time, at most once for a request. What it raises
 ends the run and is raised to the caller. Once `stop` is set no request starts; those under way get
-`fetch.shutdown_seconds`. A page's failure is a result and never an exception.
+`fetch.shutdown_seconds`. `known` are robots.txt files of earlier rounds. A page's failure is a result and never an
+exception.
 """

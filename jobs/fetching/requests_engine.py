@@ -24,7 +24,7 @@ from crawldb.settings import Settings
 from crawldb.urls import canonicalize, host_of, origin_of
 from jobs.fetching import outcomes, robots
 from jobs.fetching.connections import DirectAdapter, Exchange, ExchangeError, current
-from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult
+from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult, KnownRobots
 from jobs.fetching.politeness import HostQueues
 from jobs.fetching.replies import Reply, latency, read, result_of, result_of_refusal, result_without_answer
 from jobs.fetching.robots import Robots
@@ -51,6 +51,7 @@ def fetch(
     settings: Settings,
     emit: Callable[[FetchResult], None],
     stop: threading.Event,
+    known: Sequence[KnownRobots] = (),
 ) -> FetchReport:
     """Fetch them all with requests and threads; see contract.Engine. Raises UsageError without http.agent_name."""
     user_agent(settings)

@@ -15,7 +15,7 @@ from typing import Any
 from mrjob.job import MRJob
 
 from crawldb.errors import UsageError
-from crawldb.settings import Settings
+from crawldb.settings import FILES, Settings
 from jobs.command import say
 from jobs.hadoop import shipping
 from jobs.hadoop.cluster import Cluster
@@ -42,13 +42,13 @@ class Submission:
     def _with_files(self, settings: Settings) -> Settings:
         """The settings with the names that their files have in the tasks' working directories."""
         there = Settings.from_json(settings.to_json())
-        for key in ("regex_file", "domain_file", "suffix_file", "prefix_file"):
-            path = getattr(settings.filter, key)
+        for section, key in FILES:
+            path = getattr(getattr(settings, section), key)
             if "#" in path:
-                raise UsageError(f"filter.{key} = {path}: a file that goes to the nodes can't have a # in its path")
+                raise UsageError(f"{section}.{key} = {path}: a file that goes to the nodes can't have a # in its path")
             if path and os.path.exists(path):
                 self._files.append(f"{path}#{key}")
-                setattr(there.filter, key, key)
+                setattr(getattr(there, section), key, key)
         return there
 
     def kill_others(self) -> None:
