@@ -34,6 +34,8 @@ _CARRIED = [
     name for name in schema.FETCHLIST.names if name in schema.CONTENT.names and name not in ("etag", "last_modified")
 ]
 """What a content row takes over from its fetchlist row."""
+_COUNTED = ("outcomes", "reasons", "bytes", "left", "robots", "followed", "adopted")
+"""The counters of a task's record."""
 
 
 class Fetch(CrawlJob):
@@ -68,6 +70,8 @@ class Fetch(CrawlJob):
                 "bytes": {"content": chunks.content_bytes},
                 "left": dict(report.left),
                 "robots": {"fetched": report.robots_fetched},
+                "followed": {"redirects": report.followed},
+                "notes": report.notes,
                 "adopted": {"pages": int(sum(file.rows for file in adopted.files))},
             },
         )
@@ -98,8 +102,9 @@ class Adopted:
 class Chunks:
     """Collects results and commits them as content chunks, closed by rows, bytes or age.
 
-    `add` may be called from one thread at a time; a chunk also closes by itself when it gets old. What a chunk holds
-    is lost if the process is killed before the chunk is closed, and nothing else is.
+    A thread of its own writes them, so that a slow file system does not hold up the network; while a chunk is being
+    written, the next one fills, and no more than that. What is not committed yet is lost if the process is killed, and
+    nothing else is.
     """
 
     def __init__(
@@ -111,39 +116,55 @@ class Chunks:
         self.content_bytes = 0
         self._segment, self._task, self._number, self._fetchlist = segment, task, first_number, fetchlist
         self._settings = settings
-        self._lock = threading.Lock()
-        self._finished = threading.Event()
-        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        """Over all that follows."""
         self._results: list[FetchResult] = []
         self._bytes = 0
         self._opened = 0.0
-        self._clock = threading.Thread(target=self._close_when_old, name="chunk-clock", daemon=True)
+        self._full = False
+        self._finished = False
+        self._error: BaseException | None = None
+        self._writer = threading.Thread(target=self._write_all, name="chunks", daemon=True)
 
     def add(self, result: FetchResult) -> None:
-        """Keep a result. An error in writing an earlier chunk is raised here."""
-        with self._lock:
-            if self._error:
+        """Keep a result; waits while two chunks wait to be written. An error in writing an earlier one is raised here."""
+        with self._changed:
+            while self._full and self._error is None:
+                self._changed.wait()
+            if self._error is not None:
                 raise self._error
             if not self._results:
                 self._opened = time.monotonic()
             self._results.append(result)
-            self._bytes += len(result.content or b"") + 2000
+            self._bytes += len(result.content or b"") + len(result.rendered or b"") + 2000
             if len(self._results) >= self._settings.chunk_rows or self._bytes >= self._settings.chunk_bytes:
-                self._close()
+                self._full = True
+                self._changed.notify_all()
 
-    def _close_when_old(self) -> None:
-        while not self._finished.wait(min(1.0, self._settings.chunk_seconds / 4)):
-            with self._lock:
-                if self._results and time.monotonic() - self._opened >= self._settings.chunk_seconds:
-                    try:
-                        self._close()
-                    except BaseException as error:  # raised again in the thread that adds
-                        self._error = error
-                        return
+    def _write_all(self) -> None:
+        poll = min(1.0, self._settings.chunk_seconds / 4)
+        while True:
+            with self._changed:
+                while not (self._full or self._finished or self._is_old()):
+                    self._changed.wait(poll)
+                results, self._results, self._bytes, self._full = self._results, [], 0, False
+                finished = self._finished
+                self._changed.notify_all()
+            try:
+                self._write(results)
+            except BaseException as error:  # raised again in the thread that adds
+                with self._changed:
+                    self._error = error
+                    self._changed.notify_all()
+                return
+            if finished:
+                return
 
-    def _close(self) -> None:
-        """Commit what there is as a chunk; the caller holds the lock."""
-        results, self._results, self._bytes = self._results, [], 0
+    def _is_old(self) -> bool:
+        return bool(self._results) and time.monotonic() - self._opened >= self._settings.chunk_seconds
+
+    def _write(self, results: list[FetchResult]) -> None:
+        """Commit these results as a chunk."""
         if not results:
             return
         for result in results:
@@ -158,14 +179,16 @@ class Chunks:
         self._number += 1
 
     def __enter__(self) -> Chunks:
-        self._clock.start()
+        self._writer.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._finished.set()
-        self._clock.join()
-        with self._lock:
-            self._close()
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+        self._writer.join()
+        if self._error is not None and kind is None:
+            raise self._error
 
 
 def requests_of(fetchlist: pa.Table, rows: np.ndarray[Any, Any]) -> list[FetchRequest]:
@@ -182,6 +205,8 @@ def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
     headers = [header for result in results for header in result.response_headers]
     bounds = np.cumsum([0, *(len(result.response_headers) for result in results)])
     columns: dict[str, Any] = {name: rows[name] for name in _CARRIED}
+    if any(result.followed for result in results):
+        columns |= _followed(results, rows)
     columns |= {
         "outcome": schema.from_codes(np.array([result.outcome for result in results], np.int8), schema.OUTCOME_NAMES),
         "response_headers": pa.ListArray.from_arrays(
@@ -207,6 +232,24 @@ def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
     return pa.table({name: columns[name] for name in schema.CONTENT.names}, schema.CONTENT)
 
 
+def _followed(results: list[FetchResult], rows: pa.Table) -> dict[str, pa.Array]:
+    """The request's columns where some results are of redirects' targets: those are requests of their own, which have
+    only their lineage from the fetchlist row that led to them."""
+    known = pa.array([not result.followed for result in results])
+    columns: dict[str, pa.Array] = {
+        name: pa.array(
+            [getattr(result.request, name) for result in results],
+            pa.string() if name == "host" else rows.schema.field(name).type,
+        )
+        for name in ("fingerprint", "url", "host")
+    }
+    columns["host"] = columns["host"].dictionary_encode()
+    for name in ("method", "headers", "body"):
+        place = np.where(known.to_numpy(zero_copy_only=False), np.arange(len(results)), 0)
+        columns[name] = rows[name].take(pa.array(place, mask=~known.to_numpy(zero_copy_only=False)))
+    return columns
+
+
 def run(run: Run, segment: Segment) -> int:
     """Fetch a segment. If it is fetched already, nothing happens."""
     watch = Stopwatch()
@@ -216,14 +259,19 @@ def run(run: Run, segment: Segment) -> int:
     items = [{"task": int(file.name.split("-")[1]), "file": file.name} for file in segment.files("fetchlist")]
     records = run.job(Fetch, items, {"segment": segment.name}, "fetch", "pages")
     files = [shards.File.from_dict(file) for record in records for file in record["files"]]
-    totals = {key: dict(add_up(records, key)) for key in ("outcomes", "reasons", "bytes", "left", "robots", "adopted")}
+    totals = {key: dict(add_up(records, key)) for key in _COUNTED}
     segment.commit("content", files, now_ms(), totals)
     left = f", left for later: {counts(totals['left'])}" if any(totals["left"].values()) else ""
     again = f", {totals['adopted']['pages']:,} from before" if totals["adopted"]["pages"] else ""
     why = f" [{counts(totals['reasons'])}]" if totals["reasons"] else ""
     requests = sum(file.rows for file in segment.files("fetchlist"))
+    followed = totals["followed"]["redirects"]
+    if followed:
+        again += f", {followed:,} redirects followed"
+    for note in dict.fromkeys(note for record in records for note in record["notes"]):
+        say(f"fetch     note: {note}")
     say(
-        f"fetch     {segment.name}: {sum(totals['outcomes'].values()):,} of {requests:,} requests{again}: "
+        f"fetch     {segment.name}: {sum(totals['outcomes'].values()) - followed:,} of {requests:,} requests{again}: "
         f"{counts(totals['outcomes'])}{why}; {totals['bytes']['content'] / 1e6:,.1f} MB{left} {watch}"
     )
     return 0

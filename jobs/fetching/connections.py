@@ -17,19 +17,27 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import requests.certs
+import socks
 import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 from requests.adapters import HTTPAdapter
+from urllib3._base_connection import ProxyConfig
+
+from crawldb.settings import Settings
+from jobs.fetching.addresses import is_public
+from jobs.fetching.egress import Egress, Proxy, bind
+from jobs.fetching.limits import is_local
+from jobs.fetching.replies import MAX_HEAD, MAX_INTERIM, parse_fields
+
+if TYPE_CHECKING:
+    from jobs.fetching.task import Errand
 
 _MAX_LINE = 1 << 16
-_MAX_HEAD = 1 << 18
-"""Bytes of status line and header fields: browsers stop at this size too."""
-_MAX_INTERIM = 20
-"""1xx answers before the real one."""
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding", "connection", "keep-alive"}
 """All that urllib3 and http.client need to know of a header."""
 _DIGITS = re.compile(r"[0-9]{1,18}").fullmatch
@@ -44,33 +52,56 @@ class ExchangeError(Exception):
         self.detail = detail
 
 
+class LocalError(ExchangeError):
+    """This machine's failure: no ports, no file descriptors, no memory."""
+
+
+class ProxyError(ExchangeError):
+    """The proxy's failure."""
+
+
+class RefusedAddress(ExchangeError):
+    """The address guard's doing."""
+
+
 class Exchange:
     """One request under way: what its own thread and the watchdog both know of it.
 
     Times are of time.monotonic(). Its thread makes it the `current` one before it calls the adapter.
     """
 
-    __slots__ = ("answered", "cut", "deadline", "fields", "ip_address", "lock", "on_sent", "origin", "reused", "sent", "socket", "target")  # fmt: skip
-
-    def __init__(self, url: str, origin: str, deadline: float) -> None:
-        self.origin = origin
-        self.target = url[len(origin) :]
+    def __init__(self, errand: Errand, settings: Settings, egress: Egress) -> None:
+        self.errand = errand
+        self.egress = egress
+        self.public_only = not settings.fetch.allow_private_addresses
+        self.target = errand.url[len(errand.origin) :]
         """The request target as it goes over the wire: the canonical URL's own spelling."""
-        self.deadline = deadline
+        self.deadline = time.monotonic() + settings.fetch.max_seconds
         self.sent: float | None = None
         """When the last byte of the request had been handed to the system."""
         self.answered: float | None = None
         """When the first line of an answer was there."""
+        self.connected: tuple[float, float] | None = None
+        """From when to when it connected; None: it took a kept connection."""
+        self.encrypted: tuple[float, float] | None = None
+        """From when to when the TLS handshake took."""
         self.reused = False
         """True if the connection had been used before."""
         self.ip_address: str | None = None
+        self.version = 11
+        """HTTP's, of the answer."""
         self.fields: list[tuple[str, str]] = []
-        self.on_sent: Any = None
+        self.on_sent: Callable[[], None] | None = None
         """Called in the exchange's thread, once, when `sent` is known; or None."""
         self.cut: str | None = None
         """Why it was cut off."""
         self.socket: socket.socket | None = None
         self.lock = threading.Lock()
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """What it goes through."""
+        return self.errand.route.proxy if self.errand.route is not None else None
 
     def watch(self, connection: socket.socket | None) -> None:
         """From now on `cut_off` shuts down this socket."""
@@ -106,7 +137,7 @@ class Answer(http.client.HTTPResponse):
         if self.headers is not None:
             return
         exchange = current.exchange
-        for _ in range(_MAX_INTERIM):
+        for _ in range(MAX_INTERIM):
             version, status, reason = self._read_status()  # type: ignore[attr-defined]
             if exchange.answered is None:
                 exchange.answered = time.monotonic()
@@ -117,35 +148,25 @@ class Answer(http.client.HTTPResponse):
             raise http.client.HTTPException("too many 1xx answers")
         if not version.startswith("HTTP/"):
             raise http.client.BadStatusLine(version)
-        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        self.version = exchange.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
         self.code = self.status = status
         self.reason = reason.strip()
         exchange.fields = fields
         self._frame(fields, status)
 
     def _read_fields(self) -> list[tuple[str, str]]:
-        fields: list[tuple[str, str]] = []
+        lines: list[bytes] = []
         size = 0
         while True:
             line = self.fp.readline(_MAX_LINE + 1)
             size += len(line)
-            if len(line) > _MAX_LINE or size > _MAX_HEAD:
+            if len(line) > _MAX_LINE or size > MAX_HEAD:
                 raise http.client.LineTooLong("header")
             if not line:
                 raise http.client.IncompleteRead(b"")
             if line in (b"\r\n", b"\n"):
-                return fields
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                text = line.decode("iso-8859-1")
-            if line[0] in b" \t":  # obs-fold (RFC 9112 §5.2)
-                if fields:
-                    fields[-1] = (fields[-1][0], f"{fields[-1][1]} {text.strip()}".strip())
-                continue
-            name, colon, value = text.partition(":")
-            if colon and name.strip():
-                fields.append((name.strip(), value.strip()))
+                return parse_fields(lines)
+            lines.append(line)
 
     def _frame(self, fields: list[tuple[str, str]], status: int) -> None:
         """How long the body is and whether the connection lives on (RFC 9112 §6.3, §9.3)."""
@@ -194,35 +215,81 @@ class _Connection(urllib3.connection.HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         exchange = current.exchange
-        try:
-            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise ExchangeError("dns", f"{self.host}: {error}") from None
+        began = time.monotonic()
+        addresses = self._destinations(exchange)
         # fetch.timeout is for all addresses together; each gets its share of what is left
-        give_up = min(time.monotonic() + float(self.timeout or 0), exchange.deadline)
+        give_up = min(began + float(self.timeout or 0), exchange.deadline)
         problem = ExchangeError("timeout", f"{self.host}: no time left to connect")
-        for position, (family, kind, protocol, _, address) in enumerate(addresses):
+        for position, address in enumerate(addresses):
             patience = (give_up - time.monotonic()) / (len(addresses) - position)
             if patience <= 0:
                 break
-            connection = socket.socket(family, kind, protocol)
             try:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.settimeout(patience)
-                exchange.watch(connection)
-                connection.connect(address)
+                connection = self._connect_to(address, patience, exchange)
             except OSError as error:
-                exchange.watch(None)
-                connection.close()
+                if is_local(error, address):
+                    raise LocalError("connect", f"{type(error).__name__}: {error}") from None
                 reason = "timeout" if isinstance(error, TimeoutError) else "connect"
-                problem = ExchangeError(reason, f"{address[0]!s} port {address[1]!s}: {error}")
-            except BaseException:
-                connection.close()
-                raise
+                problem = ExchangeError(reason, f"{address} port {self.port}: {error}")
             else:
-                self._ip_address = str(address[0])
+                self._ip_address = None if exchange.proxy is not None else address
+                exchange.connected = (began, time.monotonic())
                 return connection
+        if exchange.proxy is not None and not exchange.cut:
+            raise ProxyError("connect", problem.detail)
         raise problem
+
+    def _destinations(self, exchange: Exchange) -> Sequence[str]:
+        """The addresses to connect to: the errand's, or the proxy's."""
+        proxy = exchange.proxy
+        if proxy is None:
+            return exchange.errand.addresses
+        try:
+            found = socket.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise ProxyError("connect", f"{proxy}: {error}") from None
+        return [str(address[0]) for *_, address in found]
+
+    def _connect_to(self, address: str, patience: float, exchange: Exchange) -> socket.socket:
+        proxy = exchange.proxy
+        if proxy is None and exchange.public_only and not is_public(address):
+            raise RefusedAddress("private_address", f"{address} (fetch.allow_private_addresses)")
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        if proxy is not None and proxy.is_socks:
+            connection: socket.socket = socks.socksocket(family, socket.SOCK_STREAM)
+            name, password = proxy.user, proxy.password
+            connection.set_proxy(socks.SOCKS5, address, proxy.port, proxy.resolves, name, password)  # type: ignore[attr-defined]
+        else:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if (source := exchange.egress.source_for(exchange.errand.home.name, address)) is not None:
+                bind(connection, source)
+            connection.settimeout(patience)
+            exchange.watch(connection)
+            if proxy is not None and proxy.is_socks:
+                self._through_socks(connection, exchange, address)
+            else:
+                connection.connect((address, self.port))
+        except BaseException:
+            with contextlib.suppress(ExchangeError):
+                exchange.watch(None)
+            connection.close()
+            raise
+        return connection
+
+    def _through_socks(self, connection: socket.socket, exchange: Exchange, address: str) -> None:
+        errand = exchange.errand
+        name = errand.addresses[0] if errand.addresses else errand.home.name
+        try:
+            connection.connect((name.strip("[]"), self.port))
+        except socks.SOCKS5Error as error:
+            # Of the target, not of the proxy: RFC 1928 §6, replies 3 to 6
+            if str(error)[:4] in ("0x03", "0x04", "0x05", "0x06"):
+                raise ExchangeError("connect", f"{name} port {self.port}: {error}") from None
+            raise ProxyError("connect", f"{exchange.proxy}: {error}") from None
+        except (socks.ProxyError, OSError) as error:
+            raise ProxyError("timeout" if exchange.cut else "connect", f"{exchange.proxy}: {error}") from None
 
     def connect(self) -> None:
         self._requests = 0
@@ -237,7 +304,10 @@ class _Connection(urllib3.connection.HTTPConnection):
         self._requests += 1
         exchange.ip_address = self._ip_address
         exchange.watch(self.sock)
-        super().request(method, exchange.target, *args, **options)
+        target = exchange.target
+        if exchange.proxy is not None and not exchange.proxy.is_socks and exchange.errand.url.startswith("http:"):
+            target = exchange.errand.url
+        super().request(method, target, *args, **options)
         exchange.sent = time.monotonic()
         if exchange.on_sent is not None:
             exchange.on_sent()
@@ -263,12 +333,19 @@ class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
         except TimeoutError as error:
             raise ExchangeError("timeout", f"TLS handshake: {error}") from None
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            raise ExchangeError("timeout" if exchange.cut else "tls", f"{type(error).__name__}: {error}") from None
+            detail = f"{type(error).__name__}: {error}"
+            if exchange.cut:
+                raise ExchangeError("timeout", detail) from None
+            if exchange.proxy is not None and not isinstance(error, (ssl.SSLError, urllib3.exceptions.SSLError)):
+                raise ProxyError("connect", f"{exchange.proxy}: {detail}") from None  # it would not build a tunnel
+            raise ExchangeError("tls", detail) from None
         finally:
             with exchange.lock:
                 duplicate, exchange.socket = exchange.socket, None
             if duplicate is not None:
                 duplicate.close()
+        if exchange.connected is not None:
+            exchange.encrypted = (exchange.connected[1], time.monotonic())
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
@@ -279,9 +356,17 @@ class _TlsPool(urllib3.connectionpool.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-def tls_context() -> ssl.SSLContext:
+def tls_context(verify: bool = True) -> ssl.SSLContext:
     """One context for all hosts: certificates are verified against the bundle that comes with requests."""
-    return ssl.create_default_context(cafile=requests.certs.where())  # type: ignore[attr-defined]
+    context = ssl.create_default_context(cafile=authorities())
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def authorities() -> str:
+    """The file of the certificate authorities that are trusted."""
+    return str(requests.certs.where())  # type: ignore[attr-defined]
 
 
 class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
@@ -291,31 +376,28 @@ class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
     `max_hosts` idle hosts keep their connections, `threads_per_host` each.
     """
 
-    def __init__(self, threads_per_host: int, max_hosts: int) -> None:
+    def __init__(self, threads_per_host: int, max_hosts: int, verify: bool) -> None:
         super().__init__(max_retries=False)
         self._threads_per_host = threads_per_host
         self._max_hosts = max_hosts
+        self._verify = verify
         self._tls: ssl.SSLContext | None = None
-        self._pools: dict[str, _Pool | _TlsPool] = {}
+        self._pools: dict[tuple[str, Proxy | None], _Pool | _TlsPool] = {}
         self._pools_lock = threading.Lock()
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """The current exchange's pool."""
-        origin = current.exchange.origin
+        exchange = current.exchange
+        key = exchange.errand.origin, exchange.proxy
         with self._pools_lock:
-            pool = self._pools.pop(origin, None)
+            pool = self._pools.pop(key, None)
             if pool is None:
-                pool = self._new_pool(origin)
+                pool = self._new_pool(*key)
                 if len(self._pools) >= self._max_hosts:
                     # The longest unused; urllib3 closes its idle connections when its last user lets go of it
                     del self._pools[next(iter(self._pools))]
-            self._pools[origin] = pool
+            self._pools[key] = pool
         return pool
-
-    def forget(self, origin: str) -> None:
-        """Close the idle connections of an origin that has nothing left to fetch."""
-        with self._pools_lock:
-            self._pools.pop(origin, None)
 
     def close(self) -> None:
         with self._pools_lock:
@@ -324,14 +406,25 @@ class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
             pool.close()
         super().close()
 
-    def _new_pool(self, origin: str) -> _Pool | _TlsPool:
+    def _new_pool(self, origin: str, proxy: Proxy | None) -> _Pool | _TlsPool:
         parsed = urllib3.util.parse_url(origin)
-        host = parsed.host or ""
-        if parsed.scheme == "http":
-            return _Pool(host, parsed.port, maxsize=self._threads_per_host)
+        scheme, host, port = parsed.scheme, parsed.host or "", parsed.port
+        options: dict[str, Any] = {"maxsize": self._threads_per_host}
+        if proxy is not None and not proxy.is_socks:
+            if scheme == "http":  # the proxy is asked for the whole URL: a tunnel is for TLS
+                scheme, host, port = proxy.scheme, proxy.host, proxy.port
+            else:
+                url = urllib3.util.parse_url(f"{proxy.scheme}://{proxy.host}:{proxy.port}")
+                options |= {"_proxy": url, "_proxy_headers": proxy.fields(),
+                            "_proxy_config": ProxyConfig(self._context(), False, None, None)}  # fmt: skip
+        if scheme == "http":
+            return _Pool(host, port, **options)
+        return _TlsPool(host, port, ssl_context=self._context(), **options)
+
+    def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = tls_context()
-        return _TlsPool(host, parsed.port, maxsize=self._threads_per_host, ssl_context=self._tls)
+            self._tls = tls_context(self._verify)
+        return self._tls
 
     def cert_verify(self, *args: Any, **options: Any) -> None:
         """The TLS context verifies."""

@@ -6,13 +6,39 @@ tests/jobs/fetching then runs over it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from threading import Event
+
 from crawldb import families
 from crawldb.settings import Settings
-from jobs.fetching.contract import Engine
-from jobs.fetching.requests_engine import fetch
+from jobs.fetching import requests_engine
+from jobs.fetching.contract import Engine, FetchReport, FetchRequest, FetchResult, KnownRobots
+
+
+def curl(
+    requests: Sequence[FetchRequest], settings: Settings, emit: Callable[[FetchResult], None], stop: Event,
+    known: Sequence[KnownRobots] = (),
+) -> FetchReport:  # fmt: skip
+    """See curl_engine.fetch: libcurl is loaded by who uses it."""
+    from jobs.fetching import curl_engine
+
+    return curl_engine.fetch(requests, settings, emit, stop, known)
+
+
+def browser(
+    requests: Sequence[FetchRequest], settings: Settings, emit: Callable[[FetchResult], None], stop: Event,
+    known: Sequence[KnownRobots] = (),
+) -> FetchReport:  # fmt: skip
+    """See curl_engine.fetch_and_render."""
+    from jobs.fetching import curl_engine
+
+    return curl_engine.fetch_and_render(requests, settings, emit, stop, known)
+
 
 ENGINES: dict[str, Engine] = {
-    "requests": fetch,
+    "requests": requests_engine.fetch,
+    "curl": curl,
+    "browser": browser,
 }
 
 

@@ -1,72 +1,105 @@
-"""What came back: the body, read within its bounds, and the FetchResult it makes.
+"""What came back: one answer as every engine reports it, and the FetchResult it makes.
 
-Owns the reading of a urllib3 answer (fetch.max_bytes of a wanted body, little of any other, codings undone piece by
-piece) and the moment that a request counts as started. What a status or an error means, `outcomes` says.
+Owns the record `Reply`, the reading of header fields, what becomes of a body (its content coding undone, cut at its
+limit), and the moment that a request counts as started. Opens no socket. What a status or an error means, `outcomes`
+says.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
-
-from urllib3.response import BaseHTTPResponse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from crawldb.schema import FetchOutcome
 from crawldb.urls import canonicalize
 from jobs.fetching import outcomes
-from jobs.fetching.connections import Exchange, ExchangeError
 from jobs.fetching.contract import FetchRequest, FetchResult
+from jobs.fetching.decoding import decode
 from jobs.fetching.robots import Refusal
 
-_PIECE = 1 << 16
-"""Bytes read at once."""
-_DRAIN_BYTES = 1 << 16
-_DRAIN_SECONDS = 1.0
+Fields = list[tuple[str, str]]
+
+MAX_HEAD = 1 << 18
+"""Bytes of status line and header fields: browsers stop at this size too."""
+MAX_INTERIM = 20
+"""1xx answers before the real one."""
+DRAIN_BYTES = 1 << 16
+DRAIN_SECONDS = 1.0
 """An answer's body that nobody wants is read so far, to keep the connection; a longer one ends it."""
-_WIRE_SLACK = 1 << 16
-"""Bytes over fetch.max_bytes that may come over the wire: codings can make small content larger, not much."""
-_UNDECODABLE = {"br", "zstd", "compress", "x-compress", "sdch", "dcb", "dcz"}
-"""Real codings that may lack a decoder here. Other unknown words in Content-Encoding are taken for mistakes."""
+WIRE_SLACK = 1 << 16
+"""Bytes over the limit that may come over the wire: codings can make small content larger, not much."""
 _LATENCY_SHARE, _LATENCY_SECONDS = 0.5, 0.25
 """A request counts as started when its answer begins: by then the server had it for certain, however long it stood
 in a queue there, so the server sees the gap. An answer that takes longer than this (so much of the delay, at most so
 many seconds) is slow for reasons of its own, and the gap counts from that long after the request was sent."""
 
 
+class Failure(NamedTuple):
+    """Why there is no answer, or not all of it: `reason` is one of the words of outcomes.py."""
+
+    reason: str
+    detail: str
+
+
 @dataclass(slots=True)
 class Reply:
     """What one exchange came to: an answer, or an error in `reason` with `status` None."""
 
-    exchange: Exchange
     began: int
     """UTC milliseconds."""
+    started: float | None = None
+    """When the request counts as started at the server (monotonic seconds); None: it never left."""
     elapsed: int = 0
+    """Milliseconds, as are the following; None where it did not happen for this request."""
+    dns_time: int | None = None
+    connect_time: int | None = None
+    tls_time: int | None = None
+    first_byte_time: int | None = None
     status: int | None = None
     reason: str | None = None
     detail: str | None = None
+    fields: Fields = field(default_factory=list)
+    """Header fields as they came."""
     content: bytes | None = None
+    """Of an answer whose body is wanted."""
     truncated: str | None = None
+    ip_address: str | None = None
+    protocol: str | None = None
+    tls: str | None = None
+    answered: bool = False
+    """True if the first line of an answer was there."""
+    reused: bool = False
+    """True if the connection had been used before."""
+    cut: str | None = None
+    """Why we ended it: stopped, timeout; None: we did not."""
+    local: bool = False
+    """This machine's failure (no ports, no file descriptors): it says nothing about the page."""
+    proxy_failed: bool = False
+    """The proxy's failure."""
+    refused_address: str | None = None
+    """The address that the guard kept us from connecting to."""
+    garbled: bool = False
+    """HTTP that this engine's library does not read, and another may."""
 
     def header(self, name: str) -> str | None:
         """The first header field of this name (lower case)."""
-        for field, value in self.exchange.fields:
-            if field.lower() == name:
+        for key, value in self.fields:
+            if key.lower() == name:
                 return value
         return None
 
     @property
     def stopped(self) -> bool:
         """True if we cut it off to end the run, so that it says nothing about the page."""
-        return self.exchange.cut == "stopped" and (self.status is None or self.truncated in ("seconds", "broken"))
+        return self.cut == "stopped" and (self.status is None or self.truncated in ("seconds", "broken"))
 
-    def started(self, delay: float) -> float:
-        """When the request counts as started at the server (see _LATENCY_SHARE)."""
-        exchange = self.exchange
-        answered = time.monotonic() if exchange.answered is None else exchange.answered
-        if exchange.sent is None:
-            return answered
-        return min(answered, exchange.sent + latency(delay))
+    def fail(self, failure: Failure) -> None:
+        """There is no usable answer."""
+        self.status, self.content = None, None
+        self.reason, self.detail = failure
 
 
 def latency(delay: float) -> float:
@@ -74,76 +107,55 @@ def latency(delay: float) -> float:
     return min(delay * _LATENCY_SHARE, _LATENCY_SECONDS)
 
 
-def read(answer: BaseHTTPResponse, reply: Reply, max_bytes: int, is_robots: bool) -> None:
-    """Read the body of a success into `reply`; of any other answer only what keeps the connection."""
-    status = answer.status
-    wanted = 200 <= status < 300 if is_robots else outcomes.of_status(status)[0] is FetchOutcome.success
-    if not wanted:
-        _drain(answer, reply.exchange)
-        return
-    content, reply.truncated, error = _body(answer, max_bytes)
-    if reply.truncated != "bytes" and reply.exchange.cut is not None:
-        # A socket that was shut down reads like one that the server closed
-        reply.truncated = "seconds"
-        error = error or ExchangeError("timeout", "fetch.max_seconds ran out")
-    if reply.truncated is None and status == 206 and not _is_whole(reply.header("content-range")):
+def parse_fields(lines: Iterable[bytes]) -> Fields:
+    """Header fields of raw lines, without the status line, up to the empty one; what is no field is passed over.
+
+    UTF-8 where it is that, else Latin-1; folded lines (RFC 9112 §5.2) are joined.
+    """
+    fields: Fields = []
+    for line in lines:
+        if line in (b"\r\n", b"\n"):
+            break
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            text = line.decode("iso-8859-1")
+        if line[0] in b" \t":
+            if fields:
+                fields[-1] = (fields[-1][0], f"{fields[-1][1]} {text.strip()}".strip())
+            continue
+        name, colon, value = text.partition(":")
+        if colon and name.strip():
+            fields.append((name.strip(), value.strip()))
+    return fields
+
+
+def read_body(reply: Reply, raw: bytes, cut_short: bool, failure: Failure | None, max_bytes: int) -> None:
+    """Take over the body of a wanted answer.
+
+    `raw` is what came over the wire, `cut_short` says that we stopped at the limit, `failure` what ended it early.
+    """
+    coding = reply.header("content-encoding")
+    decoded = decode(raw, coding or "", max_bytes)
+    reply.content, reply.truncated = decoded.content, decoded.truncated
+    if cut_short:
+        reply.truncated = "bytes"
+    if failure is not None and reply.truncated != "bytes":
+        reply.truncated = "seconds" if failure.reason == "timeout" else "broken"
+        reply.detail = failure.detail
+        if not reply.content:
+            reply.fail(failure)
+    elif decoded.error is not None and reply.truncated != "bytes":
+        reply.detail = decoded.error
+        if not reply.content:
+            reply.fail(Failure("encoding", decoded.error))
+    if reply.truncated is None and reply.status == 206 and not _is_whole(reply.header("content-range")):
         reply.truncated = "broken"
-    if error is not None:
-        reply.detail = outcomes.describe(error)
-        if not content:  # nothing of the page is there
-            reply.status = None
-            reply.reason = "timeout" if reply.truncated == "seconds" else outcomes.of_error(error)
-            if isinstance(error, ExchangeError):
-                reply.reason = error.reason
-    reply.content = content
 
 
-def _body(answer: BaseHTTPResponse, max_bytes: int) -> tuple[bytes, str | None, Exception | None]:
-    """The body without its content coding, at most max_bytes of it; why it is cut off; the error that ended it."""
-    coding = answer.headers.get("content-encoding", "").lower()
-    if coding:
-        unknown = {word.strip() for word in coding.split(",")} - set(answer.CONTENT_DECODERS)
-        if unknown & _UNDECODABLE:
-            return b"", "broken", ExchangeError("encoding", f"Content-Encoding: {coding}")
-        coding = "" if unknown else coding
-    pieces: list[bytes] = []
-    size = 0
-    error: Exception | None = None
-    try:
-        while size <= max_bytes:
-            piece = answer.read1(min(_PIECE, max_bytes + 1 - size), decode_content=bool(coding))
-            if not piece:
-                break
-            pieces.append(piece)
-            size += len(piece)
-            if not coding and answer.length_remaining == 0:
-                break
-            if coding and answer.tell() > max_bytes + _WIRE_SLACK:  # type: ignore[attr-defined]
-                return b"".join(pieces)[:max_bytes], "bytes", None
-    except Exception as caught:  # whatever the libraries raise for it: the rest is missing
-        error = caught
-    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    if size > max_bytes:
-        return content[:max_bytes], "bytes", None
-    if error is None:
-        return content, None, None
-    return content, "seconds" if outcomes.of_error(error) == "timeout" else "broken", error
-
-
-def _drain(answer: BaseHTTPResponse, exchange: Exchange) -> None:
-    """Read a body that nobody wants, if it is short and quick, so that the connection can be used again."""
-    if (answer.length_remaining or 0) > _DRAIN_BYTES:
-        return
-    exchange.deadline = min(exchange.deadline, time.monotonic() + _DRAIN_SECONDS)
-    try:
-        size = 0
-        while size <= _DRAIN_BYTES:
-            piece = answer.read1(_PIECE, decode_content=False)
-            if not piece:
-                break
-            size += len(piece)
-    except Exception:  # the answer is complete without it
-        return
+def wire_limit(reply: Reply, max_bytes: int) -> int:
+    """Bytes of a body beyond which reading ends."""
+    return max_bytes if reply.header("content-encoding") is None else max_bytes + WIRE_SLACK
 
 
 def _is_whole(content_range: str | None) -> bool:
@@ -154,17 +166,26 @@ def _is_whole(content_range: str | None) -> bool:
 
 def result_of(request: FetchRequest, reply: Reply) -> FetchResult:
     """What the reply means for the page."""
-    result = result_without_answer(request, FetchOutcome.retry, reply.reason, reply.detail)
-    result.fetched_at, result.elapsed = reply.began, reply.elapsed
-    result.ip_address = reply.exchange.ip_address
-    result.response_headers = reply.exchange.fields
-    if reply.status is None:
+    result = FetchResult(
+        request, FetchOutcome.retry, reply.status, reply.reason, reply.detail, reply.began, reply.elapsed,
+        ip_address=reply.ip_address, dns_time=reply.dns_time, connect_time=reply.connect_time, tls_time=reply.tls_time,
+        first_byte_time=reply.first_byte_time, protocol=reply.protocol, tls=reply.tls, response_headers=reply.fields,
+    )  # fmt: skip
+    status = reply.status
+    if status is None:
         return result
-    status = result.http_status = reply.status
     result.outcome, result.reason = outcomes.of_status(status)
-    result.etag, result.last_modified = reply.header("etag"), reply.header("last-modified")
+    for name, value in reply.fields:
+        key = name.lower()
+        if key == "etag":
+            result.etag = result.etag or value
+        elif key == "last-modified":
+            result.last_modified = result.last_modified or value
     if result.outcome is FetchOutcome.success:
-        result.content, result.truncated = reply.content, reply.truncated
+        if reply.reason is not None:  # the settings want no such content
+            result.outcome, result.reason = FetchOutcome.gone, reply.reason
+        else:
+            result.content, result.truncated = reply.content, reply.truncated
     elif outcomes.is_redirect(status):
         location = reply.header("location")
         result.redirect_to = canonicalize(location, request.url) if location is not None else None
@@ -177,14 +198,32 @@ def result_of(request: FetchRequest, reply: Reply) -> FetchResult:
 
 
 def result_without_answer(
-    request: FetchRequest, outcome: FetchOutcome, reason: str | None, detail: str | None
+    request: FetchRequest, outcome: FetchOutcome, reason: str | None, detail: str | None, retry_after: int | None = None
 ) -> FetchResult:
     """A result without an answer, as of now."""
-    return FetchResult(request, outcome, None, reason, detail, time.time_ns() // 1_000_000, 0)
+    result = FetchResult(request, outcome, None, reason, detail, time.time_ns() // 1_000_000, 0)
+    result.retry_after = retry_after
+    return result
 
 
 def result_of_refusal(request: FetchRequest, refusal: Refusal) -> FetchResult:
     """What robots.txt settles without the network."""
-    result = result_without_answer(request, refusal.outcome, refusal.reason, refusal.detail)
-    result.retry_after = refusal.retry_after
-    return result
+    return result_without_answer(request, *refusal)
+
+
+def unwanted(reply: Reply, content_types: Sequence[str], skip_extensions: Sequence[str]) -> Failure | None:
+    """Why the settings do not want the body of a success, by its header fields."""
+    if content_types:
+        media_type = (reply.header("content-type") or "").partition(";")[0].strip().lower()
+        if media_type and not any(_is_type(media_type, wanted) for wanted in content_types):
+            return Failure("content_type", f"Content-Type: {media_type[:200]}")
+    if skip_extensions and (disposition := reply.header("content-disposition")):
+        match = re.search(r"filename\*?\s*=\s*(?:[\w-]*'[^']*')?\"?([^\";]+)", disposition, re.IGNORECASE)
+        if match and match[1].strip().lower().endswith(tuple(skip_extensions)):
+            return Failure("extension", f"Content-Disposition: {disposition[:200]}")
+    return None
+
+
+def _is_type(media_type: str, wanted: str) -> bool:
+    wanted = wanted.strip().lower()
+    return media_type == wanted or (wanted.endswith("/*") and media_type.startswith(wanted[:-1])) or wanted == "*/*"

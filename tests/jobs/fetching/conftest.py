@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import pytest
 
 from crawldb.settings import Settings
 from crawldb.urls import canonicalize, host_of
-from jobs.fetching import ENGINES, FetchReport, FetchRequest, FetchResult
+from jobs.fetching import ENGINES, FetchReport, FetchRequest, FetchResult, KnownRobots
 
 
 class Arrival(NamedTuple):
@@ -234,6 +234,7 @@ def polite(**fetch: Any) -> Settings:
     settings.http.agent_name = "testbot"
     settings.fetch.delay = 0.0
     settings.fetch.timeout = 5.0
+    settings.fetch.allow_private_addresses = True
     for name, value in fetch.items():
         assert hasattr(settings.fetch, name)
         setattr(settings.fetch, name, value)
@@ -250,19 +251,21 @@ def crawl(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
         settings: Settings | None = None,
         stop: threading.Event | None = None,
         emit: Callable[[FetchResult], None] | None = None,
+        known: Sequence[KnownRobots] = (),
     ) -> Outcome:
         items = [asked] if isinstance(asked, (str, FetchRequest)) else asked
         requests = [make_request(item) if isinstance(item, str) else item for item in items]
         for item in requests:
             assert canonicalize(item.url) == item.url or item.url.startswith("bad"), "tests ask for canonical URLs"
         results: list[FetchResult] = []
-        report = engine(requests, settings or polite(), emit or results.append, stop or threading.Event())
+        report = engine(requests, settings or polite(), emit or results.append, stop or threading.Event(), known)
         assert report.fetched + sum(report.left.values()) == len(requests)
         if emit is None:
-            assert report.fetched == len(results)
+            assert report.fetched + report.followed == len(results)
             assert len({id(result.request) for result in results}) == len(results), "two results for one request"
         return Outcome(report, results)
 
+    run.engine = request.param  # type: ignore[attr-defined]
     return run
 
 

@@ -16,13 +16,14 @@ from jobs.fetching.politeness import HostQueues
 
 
 class Item(NamedTuple):
-    host: str
+    queue: str
     number: int
     lag: float = 0.0
     """Seconds from being taken to its start."""
     duration: float = 0.0
     network: bool = True
     """False: it turns out not to need the network."""
+    address: str | None = None
 
 
 def items(*hosts: str) -> list[Item]:
@@ -58,7 +59,7 @@ def test_a_request_that_did_not_need_the_network_leaves_no_gap() -> None:
 
 
 def test_with_several_threads_a_host_the_next_waits_until_the_start_is_known() -> None:
-    queues = HostQueues(items("a", "a", "a"), delay=1.0, threads_per_host=2)
+    queues = HostQueues(items("a", "a", "a"), delay=1.0, at_once=2)
     first = queues.next(0.0)
     assert isinstance(first, Item)
     assert queues.next(5.0) == math.inf
@@ -73,7 +74,7 @@ def test_with_several_threads_a_host_the_next_waits_until_the_start_is_known() -
 
 
 def test_finished_puts_a_late_guess_of_the_start_right() -> None:
-    queues = HostQueues(items("a", "a"), delay=1.0, threads_per_host=2)
+    queues = HostQueues(items("a", "a"), delay=1.0, at_once=2)
     first = queues.next(0.0)
     assert isinstance(first, Item)
     queues.started(first, 0.5)
@@ -111,49 +112,58 @@ def test_put_takes_a_host_that_was_not_there() -> None:
     assert {queues.next(0.0), queues.next(0.0)} == {Item("a", 0), Item("new", 7)}
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "left"),
-    [
-        ([True, True], [2, 3]),
-        ([True, False, True], []),
-        ([True, None, True], [3]),
-        ([False, None], []),
-    ],
-)
-def test_failures_in_a_row_give_a_host_up(outcomes: list[bool | None], left: list[int]) -> None:
-    """False ends a series, None (it never touched the network) does neither."""
-    queues = HostQueues(items("a", "a", "a", "a"), max_failures=2)
-    given_up = []
-    for failed in outcomes:
-        item = queues.next(0.0)
-        assert isinstance(item, Item)
-        given_up += queues.finished(item, 0.0, failed)
-    assert [item.number for item in given_up] == left
-    assert len(queues) == (0 if left else 4 - len(outcomes))
+def test_a_pause_ends_by_itself() -> None:
+    queues = HostQueues(items("a", "b"))
+    queues.pause("a", 7.0)
+    queues.pause("a", 3.0)
+    assert queues.next(0.0) == Item("b", 1)
+    assert queues.next(2.0) == 5.0, "the longer one counts"
+    assert queues.next(7.0) == Item("a", 0)
+
+
+def test_what_stood_in_no_queue_counts_too() -> None:
+    queues = HostQueues(items("a"), delay=5.0)
+    queues.touched("a", 10.0)
+    assert queues.next(11.0) == 4.0
+
+
+def test_remove_takes_what_is_unwanted_from_anywhere() -> None:
+    queues = HostQueues(items("a", "b", "a", "a"))
+    assert [item.number for item in queues.remove("a", lambda item: item.number != 2)] == [0, 3]
+    assert queues.remove("nobody's", lambda item: True) == []
+    assert len(queues) == 2
+    assert {queues.next(0.0), queues.next(0.0)} == {Item("a", 2), Item("b", 1)}
+
+
+def test_hosts_of_one_address_keep_its_gap_and_take_turns() -> None:
+    shared = [Item(queue, number, address="1") for number, queue in enumerate("abab")]
+    queues = HostQueues([*shared, Item("c", 9, address="2")], address_delay=2.0)
+    order = []
+    now = 0.0
+    while (taken := queues.next(now)) is not None:
+        if isinstance(taken, Item):
+            order.append((now, taken.number))
+            queues.started(taken, now)
+            queues.finished(taken, now)
+        else:
+            now += taken
+    assert order == [(0.0, 0), (0.0, 9), (2.0, 1), (4.0, 2), (6.0, 3)]
 
 
 def test_skim_takes_what_is_unneeded_off_the_front_only() -> None:
     queues = HostQueues(items("a", "a", "a", "a"))
-    assert [item.number for item in queues.skim("a", lambda item: item.number != 2)] == [0, 1]
+    queues.skim("a", lambda item: item.number != 2)
     assert len(queues) == 2
     queues.hold("a")
-    assert queues.skim("a", lambda item: True) == []
-
-
-def test_drain_empties_all_and_what_is_under_way_may_still_finish() -> None:
-    queues = HostQueues(items("a", "a", "b"))
-    first = queues.next(0.0)
-    assert isinstance(first, Item)
-    assert sorted(item.number for item in queues.drain()) == [1, 2]
-    assert queues.next(0.0) == math.inf
-    queues.finished(first, 0.0)
-    assert queues.next(0.0) is None
+    queues.skim("a", lambda item: True)
+    assert len(queues) == 2
 
 
 _TIMES = st.floats(0, 3, allow_nan=False).map(lambda value: round(value, 3))
-_ITEMS = st.lists(st.tuples(st.sampled_from("abc"), _TIMES, _TIMES, st.booleans()), max_size=30).map(
-    lambda rows: [Item(host, number, lag, duration, network) for number, (host, lag, duration, network)
-                  in enumerate(rows)]
+_ROW = st.tuples(st.sampled_from("abc"), _TIMES, _TIMES, st.booleans(), st.sampled_from(["1", "2", None]))
+_ITEMS = st.lists(_ROW, max_size=30).map(
+    lambda rows: [Item(queue, number, lag, duration, network, address)
+                  for number, (queue, lag, duration, network, address) in enumerate(rows)]
 )  # fmt: skip
 
 
@@ -161,19 +171,26 @@ _ITEMS = st.lists(st.tuples(st.sampled_from("abc"), _TIMES, _TIMES, st.booleans(
     requests=_ITEMS,
     delays=st.dictionaries(st.sampled_from("abc"), _TIMES),
     delay=_TIMES,
-    threads_per_host=st.integers(1, 3),
+    at_once=st.integers(1, 3),
     put_back=st.sets(st.integers(0, 29)),
+    gap=st.sampled_from([0.0, 0.7]),
 )
 def test_never_too_close_never_too_many_and_every_request_once(
-    requests: list[Item], delays: dict[str, float], delay: float, threads_per_host: int, put_back: set[int]
+    requests: list[Item],
+    delays: dict[str, float],
+    delay: float,
+    at_once: int,
+    put_back: set[int],
+    gap: float,
 ) -> None:
     """A simulated crawl: requests connect late, take their time, and some are put back once."""
-    queues = HostQueues(requests, delay, threads_per_host)
+    queues = HostQueues(requests, delay, at_once, gap)
     for host, seconds in delays.items():
         queues.set_delay(host, seconds)
     now = 0.0
     events: list[tuple[float, int, str, Item]] = []
     starts: dict[str, list[float]] = defaultdict(list)
+    at_address: dict[str, list[float]] = defaultdict(list)
     under_way: dict[str, int] = defaultdict(int)
     done: list[Item] = []
     again = set(put_back)
@@ -181,12 +198,14 @@ def test_never_too_close_never_too_many_and_every_request_once(
         while events and events[0][0] <= now:
             moment, _, kind, item = heapq.heappop(events)
             if kind == "start":
-                starts[item.host].append(moment)
-                if threads_per_host > 1:
+                starts[item.queue].append(moment)
+                if item.address is not None:
+                    at_address[item.address].append(moment)
+                if at_once > 1 or gap:
                     queues.started(item, moment + 0.05)
                 heapq.heappush(events, (moment + item.duration, item.number, "end", item))
             else:
-                under_way[item.host] -= 1
+                under_way[item.queue] -= 1
                 if item.number in again:
                     again.remove(item.number)
                     queues.put_back(item)
@@ -197,8 +216,8 @@ def test_never_too_close_never_too_many_and_every_request_once(
         if taken is None:
             break
         if isinstance(taken, Item):
-            under_way[taken.host] += 1
-            assert under_way[taken.host] <= threads_per_host
+            under_way[taken.queue] += 1
+            assert under_way[taken.queue] <= at_once
             kind, wait = ("start", taken.lag) if taken.network else ("end", 0.0)
             heapq.heappush(events, (now + wait, taken.number, kind, taken))
         else:
@@ -207,8 +226,10 @@ def test_never_too_close_never_too_many_and_every_request_once(
             assert now < math.inf, "nothing is under way and nothing may start"
     assert sorted(item.number for item in done) == sorted(item.number for item in requests)
     for host, moments in starts.items():
-        gap = delays.get(host, delay)
-        assert all(later - earlier >= gap - 1e-9 for earlier, later in itertools.pairwise(moments))
+        wanted = delays.get(host, delay)
+        assert all(later - earlier >= wanted - 1e-9 for earlier, later in itertools.pairwise(moments))
+    for moments in at_address.values():
+        assert all(later - earlier >= gap - 1e-9 for earlier, later in itertools.pairwise(sorted(moments)))
     assert queues.next(now) is None
     assert len(queues) == 0
 

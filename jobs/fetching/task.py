@@ -1,0 +1,876 @@
+"""What a fetch task does next: the one brain under all engines.
+
+Owns every decision between the fetchlist and its results: whose turn it is, which host is looked up, when robots.txt
+is asked for and what it settles, what a request carries and by which way it leaves, what an answer means for the page
+and for its host, redirects that are followed at once, pages to be rendered. It opens no socket, starts no thread and
+reads no clock (`now` is a parameter, seconds of time.monotonic()), so that threads under one lock and an event loop
+can drive it alike:
+
+    while (errand := task.next(now)) is not None:      an Errand to send, or the seconds until there may be one
+        task.finished(errand, reply, now)              when its exchange has ended, however it did
+        for result in task.take(): …                   what has become of requests meanwhile
+
+Only `notify` and `fetch_part`, which the resolver and the renderer call from threads of their own, may be called
+without the engine's lock: they put a message into an inbox and call `wake`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+import queue as queues
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from crawldb.fingerprint import fingerprint
+from crawldb.schema import FetchOutcome
+from crawldb.settings import Settings
+from crawldb.urlfilters import Link, UrlFilter, build
+from crawldb.urls import canonicalize, host_of, origin_of, registrable_domain
+from jobs.fetching import addresses as guard
+from jobs.fetching import outcomes, robots
+from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult, KnownRobots
+from jobs.fetching.cookies import CookieJar
+from jobs.fetching.credentials import Credentials
+from jobs.fetching.dns import Addresses, Resolver
+from jobs.fetching.egress import Egress, Route
+from jobs.fetching.limits import Throttle
+from jobs.fetching.politeness import HostQueues
+from jobs.fetching.rendering import Page, Part, PartAnswer, Rendered, Renderer
+from jobs.fetching.rendering import wanted as wants_rendering
+from jobs.fetching.replies import (
+    Failure,
+    Reply,
+    result_of,
+    result_of_refusal,
+    result_without_answer,
+    unwanted,
+)
+from jobs.fetching.robots import Robots
+from jobs.fetching.sending import own_headers, page_headers, unsendable
+
+_LOOK_AHEAD = 64
+"""Hosts at least whose addresses are known, or being looked up, before their turn."""
+_DNS_TRIES, _DNS_PAUSE = 4, 5.0
+"""Look-ups of a name that failed for a passing cause, and seconds between two."""
+_PROXY_TRIES = 4
+"""Proxies that one request may fail with before it is put off."""
+_LOCAL_FAILURES = 300
+"""In a row: then this machine is beyond hope."""
+_PARTS_AT_ONCE = 6
+"""Of rendered pages, from one host: what browsers do (and RFC 9112 §9.4 leaves to them)."""
+_RATE_WINDOW = 60
+"""Seconds that fetch.min_rate is taken over."""
+
+
+class Errand:
+    """One request to be sent, and what must be known to send it."""
+
+    __slots__ = (
+        "addresses", "body", "chain", "done", "headers", "home", "hops", "max_bytes", "method", "origin", "page",
+        "proxy_tries", "request", "route", "tried_again", "url",
+    )  # fmt: skip
+
+    def __init__(self, url: str, home: _Host, request: FetchRequest | None, max_bytes: int) -> None:
+        self.url = url
+        self.home = home
+        self.request = request
+        """The page's; None for a robots.txt or a part of a page."""
+        self.origin = origin_of(url)
+        self.method = "GET"
+        self.body: bytes | None = None
+        self.headers: dict[str, str] = {}
+        self.max_bytes = max_bytes
+        self.route: Route | None = None
+        self.addresses: tuple[str, ...] = ()
+        """To connect to, the best first; none where a proxy looks the name up."""
+        self.page: Errand | None = None
+        """Of a robots.txt: what waits for it."""
+        self.hops = 0
+        """Redirects that led here."""
+        self.chain: frozenset[str] = frozenset()
+        """URLs of the redirects that led here."""
+        self.done: Future[PartAnswer | None] | None = None
+        """Of a part of a page: who waits for it."""
+        self.tried_again = False
+        self.proxy_tries = 0
+
+    @property
+    def queue(self) -> str:
+        """See politeness.Queued."""
+        return self.home.queue
+
+    @property
+    def address(self) -> str | None:
+        """See politeness.Queued."""
+        return self.home.addresses[0] if self.home.addresses else None
+
+    @property
+    def is_robots(self) -> bool:
+        return self.page is not None
+
+    def wants(self, reply: Reply, settings: Settings) -> bool:
+        """True if the body of this answer is wanted, by its status and header fields. May book why not in `reply`."""
+        status = reply.status or 0
+        if self.page is not None:
+            return 200 <= status < 300
+        if self.done is not None:
+            return True
+        if outcomes.of_status(status)[0] is not FetchOutcome.success:
+            return False
+        fetch = settings.fetch
+        if (fetch.content_types or fetch.skip_extensions) and (
+            failure := unwanted(reply, fetch.content_types, fetch.skip_extensions)
+        ):
+            reply.reason, reply.detail = failure
+            return False
+        return True
+
+
+class _Host:
+    """What the task knows of one host."""
+
+    __slots__ = (
+        "addresses", "asked", "error", "failures", "garbled", "jar", "looked_up", "lookup_tries", "name", "parts",
+        "parts_running", "passing", "queue", "refused", "rules", "took", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.queue = name
+        self.addresses: tuple[str, ...] | None = None
+        """None: not known yet. Empty: a proxy looks it up, or there are none (`error`)."""
+        self.looked_up = math.inf
+        self.took: int | None = None
+        """Milliseconds of the look-up, until somebody has booked them."""
+        self.lookup_tries = 0
+        self.error: str | None = None
+        self.passing = False
+        """The error is this machine's or the name server's, not the host's."""
+        self.refused: str | None = None
+        """Why none of the addresses may be connected to."""
+        self.waiting: list[Errand] = []
+        """For the addresses."""
+        self.rules: dict[str, Robots] = {}
+        """By origin."""
+        self.asked = False
+        """True once something of it was sent."""
+        self.failures = 0
+        """In a row."""
+        self.garbled = False
+        """True if it speaks HTTP that the engine's own library does not read."""
+        self.jar: CookieJar | None = None
+        self.parts: deque[Errand] = deque()
+        self.parts_running = 0
+
+
+class _PartAsked(NamedTuple):
+    part: Part
+    page: Errand
+    done: Future[PartAnswer | None]
+
+
+class _PageRendered(NamedTuple):
+    result: FetchResult
+    rendered: Rendered
+
+
+class FetchTask:
+    """See the module. Raises UsageError for settings that cannot be used."""
+
+    def __init__(
+        self, requests: Sequence[FetchRequest], settings: Settings, known: Sequence[KnownRobots],
+        wake: Callable[[], None], at_once: int, renderer: Callable[[Settings], Renderer] | None = None,
+    ) -> None:  # fmt: skip
+        fetch = settings.fetch
+        self.settings = settings
+        self.report = FetchReport()
+        self.throttle = Throttle(at_once)
+        self.closing: str | None = None
+        """Why nothing starts any more."""
+        self._own = own_headers(settings)
+        self._credentials = Credentials.load(settings)
+        self.egress = Egress(settings)
+        self._wake = wake
+        self._inbox: queues.SimpleQueue[str | _PartAsked | _PageRendered] = queues.SimpleQueue()
+        self._resolver = Resolver(settings, self.notify)
+        self._queues: HostQueues[Errand] = HostQueues((), fetch.delay, fetch.threads_per_host, fetch.ip_delay)
+        self._delays: dict[str, dict[str, float]] = {}
+        """By queue, by origin: what each robots.txt asks for."""
+        self._known = {one.origin: one for one in known}
+        self._timers: list[tuple[float, int, _Host]] = []
+        self._results: list[FetchResult] = []
+        self._total = len(requests)
+        self._hosts: dict[str, _Host] = {}
+        self._new_renderer = renderer
+        self._renderer: Renderer | None = None
+        self._wants_rendering = wants_rendering(settings) if renderer else None
+        self._rendering = 0
+        self._parts: deque[Errand] = deque()
+        self._waiting_parts = 0
+        self._local_failures = 0
+        self._resume = -math.inf
+        self._rate: deque[tuple[float, int]] = deque(maxlen=_RATE_WINDOW + 1)
+        self._began = math.nan
+        self._skip = tuple(ending.strip().lower() for ending in fetch.skip_extensions)
+        self._plain = not (fetch.cookies or self._credentials)
+        self._urls: set[str] = {request.url for request in requests} if fetch.redirects else set()
+        self._filter: UrlFilter | None = build(settings) if fetch.redirects else None
+        for request in requests:
+            home = self._hosts.get(request.host)
+            if home is None:
+                home = self._hosts[request.host] = _Host(request.host)
+            home.waiting.append(Errand(request.url, home, request, fetch.max_bytes))
+        self._unresolved = deque(self._hosts.values())
+        self._resolving = 0
+        self._ahead = 0
+        """Hosts that are known, and nothing of which was sent."""
+        self._look_ahead = max(_LOOK_AHEAD, 2 * at_once)
+
+    # -- what the engine calls ---------------------------------------------------------------------------
+
+    def next(self, now: float) -> Errand | float | None:
+        """The errand to send now; or the seconds until there may be one (inf: not before something happens); or None
+        when all is done and nothing is under way."""
+        while True:
+            self._read_inbox(now)
+            if self.closing is not None:
+                if not self._rendering or self.closing == "stopped":
+                    return None
+                return self._parts.popleft() if self._parts else math.inf
+            self._look_up(now)
+            if self._parts:
+                return self._parts.popleft()
+            found = self._queues.next(now)
+            if isinstance(found, Errand):
+                if self._prepare(found, now):
+                    return found
+                continue
+            wait = math.inf if found is None else found
+            if self._timers:
+                wait = min(wait, max(self._timers[0][0] - now, 0.001))
+            busy = self._resolving or self._unresolved or self._rendering or self._waiting_parts or self._timers
+            return None if found is None and not busy else wait
+
+    def pause(self, now: float, under_way: int) -> float:
+        """Seconds in which nothing more may start beside so many `under_way` (inf: until one has finished); 0: it may.
+
+        It is this machine that has no more to give: no ports, no file descriptors.
+        """
+        if now < self._resume:
+            return self._resume - now
+        return 0.0 if under_way < self.throttle.allowed else math.inf
+
+    def sent(self, errand: Errand, at: float) -> None:
+        """The errand's request counts as started at `at`: lets others start before it has finished."""
+        if errand.done is None:
+            self._queues.started(errand, at)
+
+    def needs_sent(self) -> bool:
+        """True if `sent` makes a difference."""
+        return self.settings.fetch.threads_per_host > 1 or self.settings.fetch.ip_delay > 0
+
+    def delay(self, errand: Errand) -> float:
+        """The gap that the errand's queue keeps, in seconds."""
+        return self._queues.delay(errand.queue)
+
+    def finished(self, errand: Errand, reply: Reply, now: float) -> None:
+        """The errand's exchange has ended."""
+        home = errand.home
+        if errand.route is not None and errand.route.proxy is not None and not reply.local:
+            (self.egress.failed if reply.proxy_failed else self.egress.worked)(errand.route.proxy)
+        if reply.ip_address is not None and home.addresses and len(home.addresses) > 1:
+            self._prefer(home, reply.ip_address)
+        if home.took is not None and reply.connect_time is not None:
+            reply.dns_time, home.took = home.took, None
+        if errand.done is not None:
+            self._part_finished(errand, reply)
+            return
+        if reply.local or reply.proxy_failed or reply.stopped or (reply.garbled and not home.garbled):
+            self._not_its_fault(errand, reply, now)
+        elif self._deserves_another_try(errand, reply):
+            errand.tried_again = True
+            self._again(errand)
+            self._queues.finished(errand, reply.started)
+        elif errand.is_robots:
+            self._robots_answered(errand, reply, now)
+        else:
+            self._page_answered(errand, reply, now)
+        if not reply.local:
+            self._local_failures = 0
+            self.throttle.succeeded()
+            return
+        self._local_failures += 1
+        if self._local_failures > _LOCAL_FAILURES:
+            raise OSError(f"this machine cannot open connections any more: {reply.detail}")
+
+    @property
+    def has_results(self) -> bool:
+        """True if `take` has something."""
+        return bool(self._results)
+
+    def take(self) -> list[FetchResult]:
+        """The results since the last call."""
+        results, self._results = self._results, []
+        return results
+
+    def count(self, result: FetchResult) -> None:
+        """A result was handed on."""
+        if result.followed:
+            self.report.followed += 1
+        else:
+            self.report.fetched += 1
+
+    def tick(self, now: float) -> None:
+        """Look at the clock, a few times a second: fetch.time_limit and fetch.min_rate."""
+        fetch = self.settings.fetch
+        if math.isnan(self._began):
+            self._began = now
+        if fetch.time_limit and now - self._began >= fetch.time_limit:
+            self.close("time_limit")
+        if fetch.min_rate and (not self._rate or now - self._rate[-1][0] >= 1.0):
+            self._rate.append((now, self.report.fetched))
+            (since, before), (_, fetched) = self._rate[0], self._rate[-1]
+            full = len(self._rate) == self._rate.maxlen
+            if full and now - self._began >= fetch.min_rate_after and fetched - before < fetch.min_rate * (now - since):
+                self.close("min_rate")
+
+    def close(self, why: str) -> None:
+        """Let nothing start any more."""
+        if self.closing is None and (len(self._queues) or self._queues.running or self._unresolved or self._resolving
+                                     or self._rendering or self._timers):  # fmt: skip
+            self.closing = why
+
+    def end(self) -> FetchReport:
+        """Nothing happens any more: close what is open, and take stock."""
+        self._resolver.close()
+        if self._renderer is not None:
+            self._renderer.close()
+        left = self._total - self.report.fetched - sum(self.report.left.values())
+        if left:
+            self.report.left[self.closing or "stopped"] += left
+        return self.report
+
+    # -- what other threads call -------------------------------------------------------------------------
+
+    def notify(self, host: str) -> None:
+        """The resolver is done with a host."""
+        self._inbox.put(host)
+        self._wake()
+
+    def _read_inbox(self, now: float) -> None:
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if isinstance(message, str):
+                self._resolving -= 1
+                self._addresses_known(self._hosts[message], now)
+            elif isinstance(message, _PartAsked):
+                self._part_asked(message, now)
+            else:
+                self._rendering -= 1
+                self._rendered(*message)
+
+    # -- addresses ---------------------------------------------------------------------------------------
+
+    def _look_up(self, now: float) -> None:
+        """Look names up ahead of their turn, and again what could not be looked up for a passing cause."""
+        while self._timers and self._timers[0][0] <= now:
+            self._find_addresses(heapq.heappop(self._timers)[2], now)
+        while self._unresolved and self._resolving + self._ahead < self._look_ahead:
+            self._find_addresses(self._unresolved.popleft(), now)
+
+    def _find_addresses(self, home: _Host, now: float) -> None:
+        if self._proxy_resolves(home.name):
+            self._settle_addresses(home, (), now)
+        elif (known := self._resolver.ask(home.name)) is not None:
+            self._take_addresses(home, known, now)
+        else:
+            self._resolving += 1
+
+    def _proxy_resolves(self, host: str) -> bool:
+        proxy = self.egress.route(host).proxy
+        return proxy is not None and proxy.resolves
+
+    def _addresses_known(self, home: _Host, now: float) -> None:
+        known = self._resolver.ask(home.name)
+        if known is None:  # it was forgotten at once: the cache is small
+            self._resolving += 1
+        else:
+            self._take_addresses(home, known, now)
+
+    def _take_addresses(self, home: _Host, known: Addresses, now: float) -> None:
+        home.lookup_tries += 1
+        if known.error is not None and known.temporary and home.lookup_tries < _DNS_TRIES:
+            pause = _DNS_PAUSE * 2 ** (home.lookup_tries - 1)
+            heapq.heappush(self._timers, (now + pause, id(home), home))
+            return
+        home.lookup_tries = 0
+        home.error, home.passing, home.took = known.error, known.temporary, known.took or None
+        allowed = known.addresses
+        home.refused = None
+        if not self.settings.fetch.allow_private_addresses:
+            allowed = tuple(one for one in known.addresses if guard.is_public(one))
+            if known.addresses and not allowed:
+                home.refused = f"{known.addresses[0]} (fetch.allow_private_addresses)"
+        self._settle_addresses(home, allowed, now)
+
+    def _settle_addresses(self, home: _Host, allowed: tuple[str, ...], now: float) -> None:
+        first_time = home.addresses is None
+        home.addresses, home.looked_up = allowed, now
+        if first_time:
+            self._ahead += 1
+            mode = self.settings.fetch.queue_mode
+            if mode == "domain":
+                home.queue = registrable_domain(home.name)
+            elif mode == "ip" and allowed:
+                home.queue = allowed[0]
+        else:
+            self._queues.release(home.queue)
+        waiting, home.waiting = home.waiting, []
+        self._queues.extend(errand for errand in waiting if errand.request is not None)
+        for errand in waiting:
+            if errand.page is not None:
+                self._queues.put(errand)
+            elif errand.done is not None:
+                self._waiting_parts -= 1
+                self._admit_part(errand, now)
+
+    def _prefer(self, home: _Host, address: str) -> None:
+        """What worked is tried first from now on."""
+        assert home.addresses is not None
+        if home.addresses[0] != address and address in home.addresses:
+            home.addresses = (address, *(other for other in home.addresses if other != address))
+            self._resolver.prefer(home.name, address)
+
+    def _host(self, name: str) -> _Host:
+        """A host that may be a new one, of a redirect or a part of a page: its addresses go first."""
+        home = self._hosts.get(name)
+        if home is None:
+            home = self._hosts[name] = _Host(name)
+            self._unresolved.appendleft(home)
+        return home
+
+    # -- before sending ----------------------------------------------------------------------------------
+
+    def _prepare(self, errand: Errand, now: float) -> bool:
+        """Make an errand ready to be sent; False if that was settled or put off without the network."""
+        home, request = errand.home, errand.request
+        assert home.addresses is not None
+        if request is not None:
+            refusal = self._refusal(errand, request, now)
+            if refusal is None:
+                rules = self._rules(errand)
+                if rules is None:
+                    self._ask_robots(errand)
+                    return False
+                refusal = rules.refuse(request.url)
+            if refusal is not None:
+                self._results.append(result_of_refusal(request, refusal))
+                self._queues.finished(errand, None)
+                if home.error is not None and not home.passing:
+                    self._host_failed(errand, home, None, now)
+                return False
+        elif errand.page is not None and errand.page.origin in errand.page.home.rules:
+            self._queues.finished(errand, None)  # another page or part of the origin was faster
+            self._robots_settled(errand.page, now)
+            return False
+        elif home.error is not None or home.refused is not None:
+            reply = Reply(time.time_ns() // 1_000_000)
+            reply.fail(Failure("dns", home.error) if home.error else Failure("private_address", home.refused or ""))
+            self._robots_answered(errand, reply, now)
+            return False
+        if now - home.looked_up > self.settings.fetch.dns_max_age:
+            self._queues.hold(home.queue)
+            self._put_off(errand, None)
+            home.looked_up = math.inf
+            self._find_addresses(home, now)
+            return False
+        errand.route = self.egress.route(home.name)
+        if errand.route.wait > 0:
+            self._put_off(errand, now + errand.route.wait)
+            return False
+        self._equip(errand)
+        return True
+
+    def _refusal(self, errand: Errand, request: FetchRequest, now: float) -> robots.Refusal | None:
+        """What settles a page before robots.txt is looked at."""
+        home = errand.home
+        if problem := unsendable(request):
+            return robots.Refusal(FetchOutcome.gone, "bad_request", problem)
+        if home.error is not None:
+            if home.passing:
+                return robots.Refusal(FetchOutcome.postponed, "dns_unavailable", home.error)
+            return robots.Refusal(FetchOutcome.retry, "dns", home.error)
+        if home.refused is not None:
+            return robots.Refusal(FetchOutcome.gone, "private_address", home.refused)
+        if self._skip and request.url.partition("?")[0].lower().endswith(self._skip):
+            return robots.Refusal(FetchOutcome.gone, "extension", "fetch.skip_extensions")
+        return None
+
+    def _equip(self, errand: Errand) -> None:
+        """Give an errand what it carries and where it connects."""
+        home, request = errand.home, errand.request
+        if not home.asked:
+            home.asked = True
+            self._ahead -= 1
+        errand.addresses = home.addresses or ()
+        if request is None:
+            if errand.page is not None:
+                errand.headers = self._own
+        elif request.etag is None and request.last_modified is None and request.headers is None and not request.body:
+            errand.headers, errand.method = self._own, request.method or "GET"
+        else:
+            errand.headers = page_headers(request, self._own, self.settings.fetch.conditional)
+            errand.method, errand.body = request.method or "GET", request.body
+        if not self._plain:
+            self._add_secrets(errand)
+
+    def _add_secrets(self, errand: Errand) -> None:
+        extra = dict(self._credentials.fields(errand.origin)) if self._credentials else {}
+        if self.settings.fetch.cookies and errand.home.jar is not None:
+            cookies = errand.home.jar.header(errand.url)
+            if cookies:
+                extra["Cookie"] = cookies
+        if extra:
+            given = {name.lower() for name in extra}
+            errand.headers = {name: value for name, value in errand.headers.items() if name.lower() not in given}
+            errand.headers |= extra
+
+    def _put_off(self, errand: Errand, until: float | None) -> None:
+        """Put an errand that was taken, and never sent, in front of its queue again."""
+        self._again(errand)
+        if until is not None:
+            self._queues.pause(errand.queue, until)
+        self._queues.finished(errand, None)
+
+    def _again(self, errand: Errand) -> None:
+        """Let an errand have another turn."""
+        if errand.is_robots:
+            self._queues.put(errand)
+        else:
+            self._queues.put_back(errand)
+
+    # -- robots.txt --------------------------------------------------------------------------------------
+
+    def _rules(self, errand: Errand) -> Robots | None:
+        """The rules of an errand's origin; None if its robots.txt must be asked for."""
+        rules = errand.home.rules.get(errand.origin)
+        if rules is None and (known := self._known.get(errand.origin)) is not None:
+            now = time.time_ns() // 1_000_000
+            if robots.is_fresh(known, self.settings, now):
+                rules = robots.rules_of(known, self.settings, now)
+                self._rules_known(errand.home, errand.origin, rules)
+        return rules
+
+    def _ask_robots(self, page: Errand) -> None:
+        """Let a page and its queue wait, and robots.txt go first."""
+        self._queues.hold(page.queue)
+        self._queues.put_back(page)
+        self._queues.finished(page, None)
+        self._queues.put(self._robots_errand(page, f"{page.origin}/robots.txt", page.home))
+
+    def _robots_errand(self, page: Errand, url: str, home: _Host) -> Errand:
+        errand = Errand(url, home, None, robots.MAX_BYTES)
+        errand.page = page
+        return errand
+
+    def _robots_answered(self, errand: Errand, reply: Reply, now: float) -> None:
+        page = errand.page
+        assert page is not None
+        if reply.reason != "dns" and reply.reason != "private_address":
+            self.report.robots_fetched += 1
+        self._settle_host(errand, reply, now)
+        if (
+            reply.status is not None
+            and robots.follows(reply.status)
+            and errand.hops < robots.MAX_REDIRECTS
+            and (location := reply.header("location"))
+            and (target := canonicalize(location, errand.url)) is not None
+        ):
+            further = self._robots_errand(page, target, self._host(host_of(target)))
+            further.hops = errand.hops + 1
+            self._queues.finished(errand, reply.started)
+            if further.home.addresses is None:
+                further.home.waiting.append(further)
+            else:
+                self._queues.put(further)
+            return
+        whole = reply.truncated in (None, "bytes")
+        status = reply.status if whole else None
+        known = KnownRobots(
+            page.origin, errand.url, reply.began, status, reply.content if status else None,
+            reply.truncated == "bytes", None,
+        )  # fmt: skip
+        if status is None or status >= 500 or status == 429:
+            before = self._known.get(page.origin)
+            since = before.failing_since if before is not None and before.failing_since is not None else reply.began
+            known = known._replace(failing_since=since)
+        self.report.robots.append(known)
+        later = outcomes.retry_after(reply.header("retry-after"), reply.began)
+        rules = robots.rules_of(known, self.settings, reply.began, later)
+        if status is None and rules.refusal is not None:
+            why = reply.detail or reply.reason or f"the answer is cut off ({reply.truncated})"
+            detail = f"robots.txt: {why}" if errand.hops == 0 else f"robots.txt: {errand.url}: {why}"
+            rules = dataclasses.replace(rules, refusal=rules.refusal._replace(detail=detail[:300]))
+        self._rules_known(page.home, page.origin, rules)
+        self._queues.finished(errand, reply.started)
+        self._robots_settled(page, now)
+
+    def _robots_settled(self, page: Errand, now: float) -> None:
+        """Let go on what waited for a robots.txt."""
+        if page.done is not None:
+            self._waiting_parts -= 1
+            self._admit_part(page, now)
+        else:
+            self._queues.release(page.queue)
+            self._settle_front(page.home, now)
+
+    def _rules_known(self, home: _Host, origin: str, rules: Robots) -> None:
+        home.rules[origin] = rules
+        # Origins and hosts of one queue share its gap: the longest counts
+        delays = self._delays.setdefault(home.queue, {})
+        delays[origin] = self.settings.fetch.delay if rules.delay is None else rules.delay
+        self._queues.set_delay(home.queue, max(delays.values()))
+
+    def _settle_front(self, home: _Host, now: float) -> None:
+        """Take what needs no network off the front of the queue: there is no reason to let it wait for its turn."""
+        if not self._queues.delay(home.queue) or not home.rules:
+            return
+
+        def unneeded(errand: Errand) -> bool:
+            request = errand.request
+            rules = errand.home.rules.get(errand.origin)
+            if request is None or rules is None:
+                return False
+            refusal = rules.refuse(request.url)
+            if refusal is not None:
+                self._results.append(result_of_refusal(request, refusal))
+            return refusal is not None
+
+        self._queues.skim(home.queue, unneeded)
+
+    # -- pages -------------------------------------------------------------------------------------------
+
+    def _page_answered(self, errand: Errand, reply: Reply, now: float) -> None:
+        home, request = errand.home, errand.request
+        assert request is not None
+        if reply.refused_address is not None:  # the name has another address by now
+            self._results.append(
+                result_without_answer(request, FetchOutcome.gone, "private_address", reply.refused_address)
+            )
+            self._queues.finished(errand, reply.started)
+            return
+        result = result_of(request, reply)
+        result.followed = errand.hops > 0
+        if self.settings.fetch.cookies:
+            if home.jar is None:
+                home.jar = CookieJar()
+            home.jar.store(errand.url, reply.fields, reply.began / 1000)
+        if not self._render(errand, result):
+            self._results.append(result)
+        if self._filter is not None and result.redirect_to is not None:
+            self._follow(errand, result)
+        self._settle_host(errand, reply, now)
+        self._queues.finished(errand, reply.started)
+        self._settle_front(home, now)
+
+    def _settle_host(self, errand: Errand, reply: Reply, now: float) -> None:
+        """What an answer, or its lack, means for the others of its host."""
+        home, fetch, status = errand.home, self.settings.fetch, reply.status
+        if fetch.delay_factor and status is not None:
+            delays = self._delays.get(home.queue)
+            base = max(delays.values()) if delays else fetch.delay
+            wanted = min(fetch.delay_factor * reply.elapsed / 1000, fetch.max_delay)
+            self._queues.set_delay(home.queue, max(base, wanted))
+        if status is not None and not outcomes.is_host_failure(status):
+            home.failures = 0
+        elif reply.refused_address is None:
+            self._host_failed(errand, home, reply, now)
+
+    def _host_failed(self, errand: Errand, home: _Host, reply: Reply | None, now: float) -> None:
+        """One more failure in a row: a longer pause, or the host leaves the round."""
+        fetch = self.settings.fetch
+        home.failures += 1
+        later = None
+        if reply is not None:
+            if reply.status in (429, 503):
+                later = outcomes.retry_after(reply.header("retry-after"), reply.began)
+            pause = self._queues.delay(home.queue) * fetch.backoff**home.failures
+            pause = min(pause, max(fetch.max_delay, self._queues.delay(home.queue)))
+            if later is not None:
+                pause = max(pause, min((later - reply.began) / 1000, fetch.max_retry_after))
+            if pause > 0:
+                self._queues.pause(home.queue, (reply.started or now) + pause)
+        if errand.is_robots:
+            return
+        if reply is not None and later is not None and later - reply.began > fetch.max_retry_after * 1000:
+            detail = f"{errand.url} answered {reply.status} with Retry-After: {reply.header('retry-after')}"[:300]
+            for other in self._leave(home):
+                assert other.request is not None
+                self._results.append(
+                    result_without_answer(other.request, FetchOutcome.postponed, "retry_after", detail, later)
+                )
+        elif 0 < fetch.max_failures_per_host <= home.failures:
+            self.report.left["host_failures"] += sum(not other.hops for other in self._leave(home))
+
+    def _leave(self, home: _Host) -> list[Errand]:
+        """Take the pages that wait for a host out of the round."""
+        return self._queues.remove(home.queue, lambda other: other.home is home and other.request is not None)
+
+    def _deserves_another_try(self, errand: Errand, reply: Reply) -> bool:
+        """True once for a request that found its kept connection closed: the server never saw it (RFC 9112 §9.3.1)."""
+        return (
+            reply.reason == "broken"
+            and reply.reused
+            and not reply.answered
+            and not errand.tried_again
+            and errand.method in ("GET", "HEAD")
+        )
+
+    def _not_its_fault(self, errand: Errand, reply: Reply, now: float) -> None:
+        """An exchange that says nothing about the page: it has another turn."""
+        if reply.local:
+            if not self._local_failures:
+                self.report.notes.append(f"this machine ran short ({reply.detail}): fewer requests at once")
+            self._resume = now + self.throttle.slow_down(now)
+        elif reply.garbled:
+            errand.home.garbled = True
+        elif reply.proxy_failed:
+            errand.proxy_tries += 1
+            if errand.proxy_tries == 1 and errand.route is not None:
+                note = f"proxy {errand.route.proxy} failed: {reply.detail}"
+                if note not in self.report.notes:
+                    self.report.notes.append(note)
+            if errand.proxy_tries >= _PROXY_TRIES:
+                self._put_off_for_good(errand, reply, now)
+                return
+        self._again(errand)
+        self._queues.finished(errand, reply.started)
+
+    def _put_off_for_good(self, errand: Errand, reply: Reply, now: float) -> None:
+        """No proxy would have it: a later round's, and no failure of the page's."""
+        if errand.is_robots:
+            self._robots_answered(errand, reply, now)
+            return
+        assert errand.request is not None
+        self._results.append(result_without_answer(errand.request, FetchOutcome.postponed, "proxy", reply.detail))
+        self._queues.finished(errand, reply.started)
+
+    def _follow(self, errand: Errand, result: FetchResult) -> None:
+        """Queue the target of a redirect within the host, unless it is a loop, unwanted, or in the list anyway."""
+        target, request = result.redirect_to, errand.request
+        assert target is not None and request is not None and self._filter is not None
+        host = host_of(target)
+        if (
+            host != errand.home.name
+            or errand.hops >= self.settings.fetch.redirects
+            or errand.method not in ("GET", "HEAD")
+            or target in self._urls
+            or target in errand.chain
+            or self._filter(Link(target, host, host, 0)) is not None
+        ):
+            return
+        self._urls.add(target)
+        further = FetchRequest(fingerprint(target), target, None, None, None, host, None, None, request.row)
+        follow = Errand(target, errand.home, further, self.settings.fetch.max_bytes)
+        follow.hops, follow.chain = errand.hops + 1, errand.chain | {errand.url}
+        self._queues.put_back(follow)
+
+    # -- rendering ---------------------------------------------------------------------------------------
+
+    def _render(self, errand: Errand, result: FetchResult) -> bool:
+        """Let a page that wants it be rendered; its result comes when that is done."""
+        if self._wants_rendering is None or result.content is None or result.outcome is not FetchOutcome.success:
+            return False
+        media_type = next((value for name, value in result.response_headers if name.lower() == "content-type"), "")
+        is_html = media_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml", "")
+        if not self._wants_rendering(errand.url, errand.home.name, is_html, result.content):
+            return False
+        if self._renderer is None:
+            assert self._new_renderer is not None
+            self._renderer = self._new_renderer(self.settings)
+        page = Page(errand.url, result.http_status or 200, result.response_headers, result.content)
+
+        def fetch_part(part: Part) -> Future[PartAnswer | None]:
+            done: Future[PartAnswer | None] = Future()
+            self._inbox.put(_PartAsked(part, errand, done))
+            self._wake()
+            return done
+
+        def finished(future: Future[Rendered]) -> None:
+            self._inbox.put(_PageRendered(result, future.result()))
+            self._wake()
+
+        self._rendering += 1
+        self._renderer.render(page, fetch_part).add_done_callback(finished)
+        return True
+
+    def _rendered(self, result: FetchResult, rendered: Rendered) -> None:
+        result.rendered, result.rendered_url = rendered.dom, rendered.url
+        if rendered.detail:
+            result.detail = f"rendering: {rendered.detail}"
+        self._results.append(result)
+
+    def _part_asked(self, asked: _PartAsked, now: float) -> None:
+        part, url = asked.part, asked.part.url.partition("#")[0]
+        probe = FetchRequest(b"", url, part.method, part.headers, part.body, "", None, None, 0)
+        if self.closing == "stopped" or unsendable(probe) is not None:
+            asked.done.set_result(None)
+            return
+        home = self._host(host_of(url))
+        errand = Errand(url, home, None, self.settings.browser.max_bytes)
+        errand.done = asked.done
+        errand.method, errand.body = part.method, part.body
+        errand.headers = page_headers(probe, self._own, conditional=False)
+        if home.addresses is None:
+            home.waiting.append(errand)
+            self._waiting_parts += 1
+        else:
+            self._admit_part(errand, now)
+
+    def _admit_part(self, errand: Errand, now: float) -> None:
+        """A part whose host's addresses are known: robots.txt, then it goes, but not too many at once."""
+        home, done = errand.home, errand.done
+        assert done is not None
+        if home.error is not None or home.refused is not None or self.closing == "stopped":
+            done.set_result(None)
+            return
+        rules = self._rules(errand)
+        if rules is None and self.closing is not None:
+            done.set_result(None)
+            return
+        if rules is None:
+            self._waiting_parts += 1
+            self._queues.put(self._robots_errand(errand, f"{errand.origin}/robots.txt", home))
+            return
+        if rules.refuse(errand.url) is not None:
+            done.set_result(None)
+            return
+        home.parts.append(errand)
+        self._waiting_parts += 1
+        self._start_parts(home)
+
+    def _start_parts(self, home: _Host) -> None:
+        while home.parts and home.parts_running < _PARTS_AT_ONCE:
+            errand = home.parts.popleft()
+            errand.route = self.egress.route(home.name)
+            self._equip(errand)
+            home.parts_running += 1
+            self._parts.append(errand)
+
+    def _part_finished(self, errand: Errand, reply: Reply) -> None:
+        home, done = errand.home, errand.done
+        assert done is not None
+        home.parts_running -= 1
+        self._waiting_parts -= 1
+        if reply.started is not None:
+            self._queues.touched(home.queue, reply.started)
+        if reply.status is None:
+            done.set_result(None)
+        else:
+            done.set_result(PartAnswer(reply.status, reply.fields, reply.content or b""))
+        self._start_parts(home)
