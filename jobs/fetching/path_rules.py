@@ -4,9 +4,9 @@ Owns the comparison of path patterns with URLs: spelling, `*` and `$`, the longe
 does not know whose rules they are (`robots`).
 
 Rules and URLs are compared in one spelling: all escapes are undone, each octet beyond ASCII is a character of Latin-1,
-and an escape that means something else than its plain character is a character of its own. Those are `%2F` and `%3F` in
-a path, `%26` and `%2B` in a query; in a query `%20` is `+`, as canonical URLs have it. All other reserved characters
-are the same escaped or not, as the RFC has it (its example: `?baz=https://foo.bar` is `?baz=https%3A%2F%2Ffoo.bar`).
+and `%2F` and `%3F` in a path are characters of their own, for there the plain ones divide. All other reserved characters
+are the same escaped or not, as the RFC has it (its example: `?baz=https://foo.bar` is `?baz=https%3A%2F%2Ffoo.bar`). In
+a query `%20` is `+`: canonical URLs know one of them only, whichever the page had.
 
 No URL costs more than its length and the rules' explain: plain prefixes are looked up by their lengths, patterns with
 stars go from chunk to chunk and never back, and where these are many, only those are tried that share four characters
@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from string import hexdigits
 from typing import NamedTuple
 
 _APART = 0xE000
-"""Added to the code of a character whose escape is another character (Unicode's private use area)."""
+"""Added to the code of an escaped character that differs from the plain one (Unicode's private use area)."""
 
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 
 _STILL_ESCAPED = re.compile("[^!#-$&-;=?-Z\\[\\]_a-z~]")
 """In the compared spelling: what counts as three octets, for a URL cannot hold it unescaped (RFC 3986 §2)."""
 
-_PART_MATTERS = re.compile("%(?:2[06BFbf]|3[Ff])| ")
+_PART_MATTERS = re.compile("%(?:2[0Ff]|3[Ff])| ")
 """What is compared in one way in a path and in another in a query."""
 
 _FEW = 32
@@ -178,27 +179,16 @@ def _compared(path: str) -> str:
     """The compared spelling of a path and of the query after it."""
     path, mark, query = path.partition("?")
     if "%" in path:
-        path = _ESCAPE.sub(lambda found: _PATH[found[0]], path)
+        path = _ESCAPE.sub(lambda found: _IN_PATH[found[0]], path)
     return path + mark + _in_query(query) if mark else path
 
 
 def _in_query(text: str) -> str:
     """The compared spelling of a query or of a piece of it."""
     if "%" in text:
-        text = _ESCAPE.sub(lambda found: _QUERY[found[0]], text)
+        text = _ESCAPE.sub(lambda found: _PLAIN[found[0]], text)
     return text.replace(" ", "+")
 
 
-def _unescaped(apart: str) -> dict[str, str]:
-    """What each escape, in capitals, small letters or both, is compared as."""
-    spelling = {}
-    for octet in range(256):
-        character = chr(octet + _APART) if chr(octet) in apart else chr(octet)
-        for high in f"{octet >> 4:x}{octet >> 4:X}":
-            for low in f"{octet & 15:x}{octet & 15:X}":
-                spelling[f"%{high}{low}"] = character
-    return spelling
-
-
-_PATH = _unescaped(apart="/?")
-_QUERY = _unescaped(apart="&+")
+_PLAIN = {f"%{high}{low}": chr(int(high + low, 16)) for high in hexdigits for low in hexdigits}
+_IN_PATH = {escape: chr(ord(plain) + _APART) if plain in "/?" else plain for escape, plain in _PLAIN.items()}
