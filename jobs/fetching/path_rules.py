@@ -84,15 +84,22 @@ class PathRules:
     __slots__ = ("_by_gram", "_lengths", "_prefixes", "_rules", "_starred", "_whole")
 
     def __init__(self, rules: Iterable[PathRule]) -> None:
-        measured = [(-_octets(rule.pattern), not rule.allow, rule) for rule in rules if rule.pattern]
-        measured.sort(key=lambda entry: entry[:2])
-        self._rules = [rule for _, _, rule in measured]
+        given = [rule for rule in rules if rule.pattern]
+        order = sorted((-_octets(rule.pattern), not rule.allow, number) for number, rule in enumerate(given))
+        self._rules = [given[number] for _, _, number in order]
         """By rank: of the rules that match, the first counts."""
         self._prefixes: dict[str, int] = {}
         self._whole: dict[str, int] = {}
         starred: dict[_Starred, int] = {}
         for rank, rule in enumerate(self._rules):
-            for chunks, anchored in _spellings(rule.pattern):
+            pattern = rule.pattern
+            if "*" not in pattern:  # most by far
+                if pattern[-1] == "$":
+                    self._whole.setdefault(_compared(pattern[:-1]), rank)
+                else:
+                    self._prefixes.setdefault(_compared(pattern), rank)
+                continue
+            for chunks, anchored in _spellings(pattern):
                 if len(chunks) == 1:
                     (self._whole if anchored else self._prefixes).setdefault(chunks[0], rank)
                 else:
@@ -100,12 +107,12 @@ class PathRules:
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self._starred: _Ranked = []
         self._by_gram: dict[str, _Ranked] = {}
-        for pattern, rank in starred.items():
-            needle = max((pattern.head, *pattern.between, pattern.tail), key=len)
+        for shape, rank in starred.items():
+            needle = max((shape.head, *shape.between, shape.tail), key=len)
             if len(starred) > _FEW and len(needle) >= _GRAM:
-                self._by_gram.setdefault(needle[-_GRAM:], []).append((rank, needle, pattern))
+                self._by_gram.setdefault(needle[-_GRAM:], []).append((rank, needle, shape))
             else:
-                self._starred.append((rank, needle, pattern))
+                self._starred.append((rank, needle, shape))
 
     def decisive(self, url: str) -> PathRule | None:
         """The rule that settles a canonical URL: of those that match the longest, Allow before Disallow; None: none."""
@@ -145,7 +152,7 @@ def _starred(chunks: list[str], anchored: bool) -> _Starred:
 
 
 def _spellings(pattern: str) -> Iterator[tuple[list[str], bool]]:
-    """The chunks of a pattern between its stars, and whether the URL must end with the last one.
+    """The chunks of a pattern with stars, between them, and whether the URL must end with the last one.
 
     Mostly once. Where an escape stands after a star, nobody knows if it is one of a path or of a query: `/*u=%2Fa` is
     one pattern for the path, and one with the `?` somewhere in the star.
@@ -156,15 +163,15 @@ def _spellings(pattern: str) -> Iterator[tuple[list[str], bool]]:
     spelled = [_compared(part) if number <= query else _in_query(part) for number, part in enumerate(parts)]
     yield _without_empty(spelled, anchored)
     if query and any(_PART_MATTERS.search(part) for part in parts[1 : query + 1]):
+        in_query = [_in_query(part) for part in parts]
         for star in range(1, min(query, len(parts) - 1, _STARS) + 1):
-            in_query = map(_in_query, parts[star:])
-            yield _without_empty([*spelled[:star], "?", *in_query], anchored)
+            yield _without_empty([*spelled[:star], "?", *in_query[star:]], anchored)
 
 
 def _without_empty(parts: list[str], anchored: bool) -> tuple[list[str], bool]:
     """Chunks without those of stars side by side and of a star at the end."""
     chunks = [parts[0], *filter(None, parts[1:])]
-    return chunks, anchored and (len(parts) == 1 or parts[-1] != "")
+    return chunks, anchored and parts[-1] != ""
 
 
 def _octets(pattern: str) -> int:
@@ -177,6 +184,8 @@ def _octets(pattern: str) -> int:
 
 def _compared(path: str) -> str:
     """The compared spelling of a path and of the query after it."""
+    if "%" not in path and " " not in path:
+        return path
     path, mark, query = path.partition("?")
     if "%" in path:
         path = _ESCAPE.sub(lambda found: _IN_PATH[found[0]], path)

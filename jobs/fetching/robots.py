@@ -183,7 +183,9 @@ def _lines(body: bytes, truncated: bool) -> list[bytes]:
     """The lines of as much as is read of a file."""
     whole = not truncated and len(body) <= MAX_BYTES
     body = body[:MAX_BYTES]
-    if body.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 against the RFC: better read than taken for no rules
+    if (
+        body.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in body[2:4]
+    ):  # UTF-16 against the RFC: better read than taken for no rules
         body = body.decode("utf-16", "replace").encode()
     if not whole:
         body = body[: max(body.rfind(b"\n"), body.rfind(b"\r")) + 1]  # half a pattern is another pattern
