@@ -27,7 +27,6 @@ ROOMS = {
     "http.client": r"jobs/(fetching|demo)/.+",
     "http.server": r"jobs/(fetching|demo)/.+",
     "urllib.request": r"jobs/(fetching|demo)/.+",
-    "protego": r"jobs/fetching/.+",
     "lxml": r"jobs/parsing/.+",
     "cchardet": r"jobs/parsing/.+",
     "html.parser": r"jobs/parsing/.+",

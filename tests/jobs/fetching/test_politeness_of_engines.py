@@ -84,7 +84,7 @@ def test_robots_txt_comes_first_and_once(crawl: Crawl, server: Any, tools: Any) 
     assert run.report.robots_fetched == 1
     refused = run.by_url[server.url("/private/x")]
     assert (refused.outcome, refused.reason, refused.http_status) == (O.gone, "robots_denied", None)
-    assert refused.detail == "Disallow: /private"
+    assert refused.detail.endswith("robots.txt:2: Disallow: /private")
 
 
 def test_each_origin_has_its_own_and_they_share_the_gap(crawl: Crawl, server: Any, tools: Any) -> None:
