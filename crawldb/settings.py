@@ -217,7 +217,10 @@ class GenerateSettings:
         0, "At most so many of one directory (host and path up to the last slash) in one round; 0: no limit."
     )
     count_mode: str = _setting(
-        "host", "What max_per_host counts by, and what stays whole in one fetch task.", one_of=("host", "domain")
+        "host",
+        "What max_per_host counts by, and (or the domain, if that is fetch.queue_mode) what stays whole in one fetch "
+        "task.",
+        one_of=("host", "domain"),
     )
     time_limit: float = _setting(
         0.0,
@@ -267,9 +270,16 @@ class FilterSettings:
 
     use: list[str] = _setting(
         [
-            "length", "regex", "scope", "depth", "path_depth", "repeated_segments", "query_parameters", "trap_session",
+            "length",
+            "regex",
+            "scope",
+            "depth",
+            "path_depth",
+            "repeated_segments",
+            "query_parameters",
+            "trap_session",
             "trap_calendar",
-        ],  # fmt: skip
+        ],
         "Filters, in order: length, regex, domain, suffix, prefix, scope, depth, path_depth, repeated_segments, "
         "query_parameters, trap_session (session ids), trap_calendar, or module:function. scope, depth and those "
         "after it are for links alone: a seed passes.",
