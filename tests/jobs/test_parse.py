@@ -18,8 +18,10 @@ PAGES = [
     "<a href=/a/b/a/b/a/b>x</a><a href='http://other.example/calendar/2190/05/'>x</a><a href=/x.png>x</a>",
     "<a href='http://other.example/calendar/2190/06/'>x</a>",
 ]
+RULES = (Path(__file__).parents[2] / "conf" / "regex-urlfilter.txt").read_text().splitlines()
+SUFFIXES = next(number for number, line in enumerate(RULES, 1) if line.startswith("-\\.(?:7z"))
 REFUSED = {
-    "h.example": {"trap_session": 1, "nofollow": 1, "repeated_segments": 1, "regex:20": 1},
+    "h.example": {"trap_session": 1, "nofollow": 1, "repeated_segments": 1, f"regex:{SUFFIXES}": 1},
     "other.example": {"trap_calendar": 2},
 }
 
