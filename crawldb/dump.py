@@ -60,12 +60,14 @@ def main(argv: Sequence[str] | None = None, now: int | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dump", description="Look into a crawldb: its rows (by default all, as jsonl, in fingerprint order), "
-        "one row with --url, or --stats.", epilog="Exit codes: 0 done, 1 failed or --url not found, 2 wrong usage.",
+        "one row with --url, --stats, or --refused.", epilog="Exit codes: 0 done, 1 failed or --url not found, 2 wrong usage.",
     )  # fmt: skip
     add = parser.add_argument
     add("crawl_dir", metavar="CRAWL_DIR", help="the crawl")
     add("--stats", action="store_true", help="counts by status, reason, host and so on; as text or as one JSON object "
         "(--format jsonl); of the rows that --host, --status and --where leave")  # fmt: skip
+    add("--refused", action="store_true", help="links that were refused in the segments on disk, by host and rule, the "
+        "most first (a table unless --format says otherwise; * stands for hosts with few)")  # fmt: skip
     add("--url", metavar="URL", help="one row, by any spelling of its URL, and why it is what it is")
     add("--host", metavar="H", help="rows of this host")
     add("--status", metavar="S", help=f"rows with this status, or these (a,b): {', '.join(_statuses())}")
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "'http_%%' AND due_at < now() + 7 days\"; also IN, BETWEEN, NOT, OR, IS NULL, REGEXP, length(), lower(), "
         "metadata['key']")  # fmt: skip
     add("--columns", metavar="a,b", help="these columns, in this order")
-    add("--format", choices=tuple(formats.FORMATS), help="default: jsonl; table with --url and --stats")
+    add("--format", choices=tuple(formats.FORMATS), help="default: jsonl; table with --url, --stats and --refused")
     add("--as-of", metavar="N", type=int, help="the crawldb as of version N of its log")
     add("-o", dest="output", metavar="FILE", help="write to FILE instead of stdout")
     return parser
@@ -97,7 +99,9 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
     if any(":/" in path for path in (arguments.crawl_dir, arguments.output or "")):
         filesystem.configure(settings.load().hdfs)
     snapshot = Store(arguments.crawl_dir).snapshot(arguments.as_of)
-    if arguments.stats:
+    if arguments.refused:
+        _write_refused(arguments)
+    elif arguments.stats:
         _write_statistics(snapshot, condition, arguments, now)
     elif arguments.url is not None:
         _write_request(snapshot, columns, arguments, now)
@@ -107,9 +111,13 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Options that do not go together."""
-    alone = {"--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns")}
-    given = {name for name in ("--stats", "--url", "--host", "--status", "--top", "--where", "--columns")
-             if getattr(arguments, name[2:]) not in (None, False)}  # fmt: skip
+    alone = {
+        "--refused": ("--stats", "--url", "--status", "--top", "--where", "--columns", "--as-of"),
+        "--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns"),
+    }  # fmt: skip
+    names = ("--refused", "--stats", "--url", "--host", "--status", "--top", "--where", "--columns", "--as-of")
+    values = {name: getattr(arguments, name[2:].replace("-", "_")) for name in names}
+    given = {name for name, value in values.items() if value is not None and value is not False}
     for option, excluded in alone.items():
         for other in excluded:
             if option in given and other in given:
@@ -250,6 +258,20 @@ def _write_statistics(
     text = statistics.to_json if arguments.format == "jsonl" else statistics.to_text
     with _output(arguments.output) as (output, _):
         output.write(text(everything).encode())
+
+
+def _write_refused(arguments: argparse.Namespace) -> None:
+    from crawldb import refusals
+    from crawldb.segments import Segments
+
+    refused = refusals.of_segments(Segments(arguments.crawl_dir).committed())
+    if arguments.host is not None:
+        host = _host(arguments.host) if arguments.host != refusals.OTHERS else refusals.OTHERS
+        refused = refusals.Refused({place: links for place, links in refused.items() if place[0] == host})
+    with _output(arguments.output) as (output, width):
+        formats.FORMATS[arguments.format or "table"]([refusals.table(refused)], refusals.SCHEMA, output, width)
+    if not refused:
+        print("dump: no segment on disk refused such links", file=sys.stderr)
 
 
 # -- where it goes -----------------------------------------------------------------------------------------------

@@ -147,14 +147,16 @@ def _alike(canonical: list[str]) -> Iterator[str]:
 
 def _refusal(canonical: str) -> str:
     """What the URL filters, as they are set now, say of the URL."""
-    link = urlfilters.Link(canonical, urls.host_of(canonical), None, 0)
+    host = urls.host_of(canonical)
     try:
         site = settings.load()
-        reason = urlfilters.build(site)(link)
+        refuse = urlfilters.build(site)
     except UsageError as error:
         return f"whether a filter refuses it is unknown: {error}"
-    if reason is not None:
+    if reason := refuse(urlfilters.Link(canonical, host, None, 0)):
         return f"the URL filters refuse it: {reason}"
+    if reason := refuse(urlfilters.Link(canonical, host, host, 1)):  # even from its own site
+        return f"no seed names it, and the URL filters refuse links to it: {reason}"
     if "scope" in site.filter.use and site.filter.scope != "any":
         return f"no seed names it, and filter.scope = {site.filter.scope} refuses links from elsewhere"
     return "the URL filters let it pass, so no seed names it and no page parsed so far links to it"

@@ -1,29 +1,41 @@
-"""Which requests a round fetches: due, best first, at most so many per host, at most so many in all. Exact.
+"""Which requests a round fetches: due, best first, at most so many per directory, per host and in all. Exact.
 
 Pure functions over tables; the job that calls them is jobs/generate.py.
 
-`Selection` sees a stream of tables and holds the best so far. Cutting as it goes is exact: a request with N better
-ones in its part of the crawldb (counting at most the cap for each host) has N better ones in all of it. So
-parts can be cut alone, and the cuts of cuts be cut again, in any grouping.
+What is wanted: all requests in order, one by one, each taken unless its directory, its host, its domain or the whole
+has its share already. `Selection` sees a stream of tables and holds the best so far. That cutting as it goes is exact,
+so that parts can be cut alone and the cuts of cuts be cut again, in any grouping, rests on the groups being nested: a
+directory lies in one host, a host in one domain, a domain in the whole.
+
+Each group lets the first `cap` pass of those that the groups right within it let pass, which ranks find: within each
+directory first, among the survivors within each host, and so on outwards. (One by one comes to the same: as long as no
+group further out is full, both have counted the same; once it is, both refuse all that follow in it.) With passed(G, S)
+for how many of a set S the group G lets pass: passed(G, S) = min(cap, sum of passed(g, S) over the g right within G).
+1. passed(G, ·) never shrinks when S grows, for sums and minima do not. A request is refused by G if those better than it
+   fill G; in a larger set they fill it too. So what is refused of a part is refused of the whole.
+2. Let r be refused by G. Those better than r fill G without it, so leaving r out changes neither passed(G, ·) nor that
+   of any group around G; and whatever follows r within G is refused with r or without. So what was cut is not missed.
 """
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crawldb import shards
 from crawldb.families import find
 from crawldb.orders import ORDERS
+from crawldb.plan import Pace
 from crawldb.settings import Settings
 from crawldb.urls import registrable_domain
 
 DECIDING = ("fingerprint", "host", "due_at", "score", "depth", "priority", "discovered_at")
-"""The state's columns that decide."""
+"""The state's columns that decide; with max_per_directory, url too."""
 
 
 def due(requests: pa.Table, settings: Settings, now: int) -> NDArray[np.bool_]:
@@ -52,13 +64,24 @@ def host_groups(hosts: pa.ChunkedArray, mode: str) -> tuple[NDArray[np.int64], l
     return codes, names
 
 
-class Selection:
-    """The best `top` of all requests it was shown, at most `max_per_host` of each host."""
+def directory_groups(urls: pa.ChunkedArray) -> NDArray[np.int64]:
+    """For each canonical URL the number of its directory: host, port and path up to the last slash."""
+    directories = pc.struct_field(pc.extract_regex(urls, "^https?://(?P<directory>[^?]*/)"), "directory")
+    encoded = directories.combine_chunks().dictionary_encode()
+    groups: NDArray[np.int64] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return groups
 
-    def __init__(self, settings: Settings) -> None:
+
+class Selection:
+    """The best `top` of all requests it was shown, at most `max_per_directory`, `max_per_host` and what fits in
+    `time_limit` at a queue's pace of each."""
+
+    def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
         generate = settings.generate
         self._order = find(ORDERS, generate.order, "generate.order")
         self._top, self._cap, self._mode = generate.top, generate.max_per_host, generate.count_mode
+        self._directory_cap, self._time_limit = generate.max_per_directory, generate.time_limit
+        self._pace = pace or Pace(settings)
         self._kept: pa.Table | None = None
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
@@ -100,15 +123,27 @@ class Selection:
         order = shards.sort_order(shards.key_bytes(table["fingerprint"]))  # what the keys leave equal
         for key in reversed(keys):
             order = order[np.argsort(key[order], kind="stable")]
-        if self._cap:
-            groups, _ = host_groups(table["host"], self._mode)
-            order = order[_rank_within(groups[order]) < self._cap]
+        for groups, cap in self._caps(table):
+            order = order[_rank_within(groups[order]) < cap[groups[order]]]
         if len(order) > self._top:
             order = order[: self._top]
         self._kept = table.take(pa.array(order))
         full = len(order) == self._top and self._top > 0
         # With a cap the worst kept may yet make room for a better one of its own host only; it stays a valid bound.
         self._worst = [key[order[-1]] for key in keys] if full else None
+
+    def _caps(self, table: pa.Table) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """(the group of each row, the cap of each group) for all caps there are, inner groups before outer ones."""
+        if self._directory_cap:
+            groups = directory_groups(table["url"])
+            yield groups, np.full(groups.max(initial=-1) + 1, self._directory_cap)
+        for mode in ("host", "domain"):
+            by_count = self._cap if mode == self._mode else 0
+            by_time = self._time_limit if mode == self._pace.mode else 0
+            if by_count or by_time:
+                groups, names = host_groups(table["host"], mode)
+                caps = self._pace.fits(names, by_time) if by_time else np.full(len(names), by_count)
+                yield groups, np.minimum(caps, by_count) if by_count else caps
 
 
 def _rank_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -120,19 +155,3 @@ def _rank_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     rank = np.empty(len(groups), np.int64)
     rank[by_group] = np.arange(len(groups)) - np.repeat(starts, lengths)
     return rank
-
-
-def assign_tasks(groups: NDArray[np.int64], number_of_groups: int, tasks: int) -> NDArray[np.int64]:
-    """The fetch task of each row: hosts whole, the longest queues spread first (LPT rule, Graham 1969).
-
-    `groups` is the host number of each row. Deterministic.
-    """
-    queue = np.bincount(groups, minlength=number_of_groups)
-    task_of = np.zeros(number_of_groups, np.int64)
-    loads = [(0, task) for task in range(tasks)]
-    longest_first = np.argsort(-queue, kind="stable")
-    for group, requests in zip(longest_first.tolist(), queue[longest_first].tolist(), strict=True):
-        load, task = loads[0]
-        task_of[group] = task
-        heapq.heapreplace(loads, (load + requests, task))
-    return task_of[groups]

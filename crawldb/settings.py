@@ -213,8 +213,23 @@ class GenerateSettings:
 
     top: int = _setting(50_000, "At most so many requests in one round.")
     max_per_host: int = _setting(0, "At most so many of one host (or domain) in one round; 0: no limit.")
+    max_per_directory: int = _setting(
+        0, "At most so many of one directory (host and path up to the last slash) in one round; 0: no limit."
+    )
     count_mode: str = _setting(
-        "host", "What max_per_host counts by, and what stays whole in one fetch task.", one_of=("host", "domain")
+        "host",
+        "What max_per_host counts by, and (or the domain, if that is fetch.queue_mode) what stays whole in one fetch "
+        "task.",
+        one_of=("host", "domain"),
+    )
+    time_limit: float = _setting(
+        0.0,
+        "A queue (fetch.queue_mode) gets no more requests than its delay allows in this time, but one at least; what "
+        "does not fit stays due. 0: no limit.",
+        unit="seconds",
+    )
+    seconds_per_request: float = _setting(
+        0.5, "What one request takes from its start to its last byte, as the plan assumes.", unit="seconds"
     )
     order: str = _setting(
         "score", "score, fifo (breadth first), lifo (depth first), depth, priority, or module:function."
@@ -254,8 +269,20 @@ class FilterSettings:
     """Which URLs may enter the crawldb. All filters in `use` must pass; the first refusal is the reason."""
 
     use: list[str] = _setting(
-        ["length", "regex", "scope", "depth"],
-        "Filters, in order: length, regex, domain, suffix, prefix, scope, depth, or module:function.",
+        [
+            "length",
+            "regex",
+            "scope",
+            "depth",
+            "path_depth",
+            "repeated_segments",
+            "query_parameters",
+            "trap_session",
+            "trap_calendar",
+        ],
+        "Filters, in order: length, regex, domain, suffix, prefix, scope, depth, path_depth, repeated_segments, "
+        "query_parameters, trap_session (session ids), trap_calendar, or module:function. scope, depth and those "
+        "after it are for links alone: a seed passes.",
     )
     regex_file: str = _setting(
         "regex-urlfilter.txt",
@@ -272,6 +299,16 @@ class FilterSettings:
     )
     max_depth: int = _setting(0, "Links from the nearest seed beyond which nothing is followed; 0: no limit.")
     max_url_length: int = _setting(2048, "Characters; longer URLs are dropped.")
+    max_path_depth: int = _setting(20, "Segments of a path (/a/b/c has 3); deeper links are dropped. 0: no limit.")
+    max_repeated_segments: int = _setting(
+        2, "Links whose path has the same segment more often are dropped (/a/b/a/b/a/b has a 3 times). 0: no limit."
+    )
+    max_query_parameters: int = _setting(20, "Links with more parameters in their query are dropped. 0: no limit.")
+    calendar_years: int = _setting(
+        5,
+        "trap_calendar drops links to dates more than so many years ahead, and to calendars' overviews as far back. "
+        "0: no limit.",
+    )
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Which URLs may enter the crawldb: a family of filters, and the chain that the settings make of them.
 
-Owns the rule files (`regex-urlfilter.txt` in Nutch's format and the plain lists) and the limits on scope, depth and
-length. Sees canonical URLs only; does not fetch, count or log: a refusal is a word that the caller counts.
+Owns the rule files (`regex-urlfilter.txt` in Nutch's format and the plain lists) and the limits on scope, depth,
+length and what traps do (what a session id or a calendar is, `traps` knows). Sees canonical URLs only; does not fetch, count or log: a refusal is a word that the caller counts.
 
 To add a filter: a function from Settings to a UrlFilter, and a line in URL_FILTERS.
 """
@@ -12,6 +12,7 @@ import functools
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from crawldb.errors import UsageError
 from crawldb.families import find
 from crawldb.settings import Settings, conf_directory
+from crawldb.traps import has_session_id, is_far_date
 from crawldb.urls import canonicalize, host_of, registrable_domain
 
 
@@ -75,6 +77,78 @@ def depth(settings: Settings) -> UrlFilter:
     if not deepest:
         return keep
     return lambda link: "depth" if link.depth > deepest and link.source_host is not None else None
+
+
+def path_depth(settings: Settings) -> UrlFilter:
+    """No link whose path has more than filter.max_path_depth segments; 0: any."""
+    most = settings.filter.max_path_depth
+
+    def too_deep(link: Link) -> str | None:
+        if link.url.count("/") <= most + _BEFORE_PATH or link.source_host is None:
+            return None  # nearly all
+        path = _path(link.url)
+        return "path_depth" if path.count("/") - path.endswith("/") > most else None
+
+    return too_deep if most else keep
+
+
+def repeated_segments(settings: Settings) -> UrlFilter:
+    """No link whose path has a segment more than filter.max_repeated_segments times; 0: any.
+
+    Most likely a relative link that leads ever deeper into itself.
+    """
+    most = settings.filter.max_repeated_segments
+
+    def repeats(link: Link) -> str | None:
+        url = link.url
+        if url.count("/") <= most + _BEFORE_PATH:
+            return None
+        segments = url.split("/")
+        if len(segments) - len(set(segments)) < most or link.source_host is None:
+            return None  # nearly all
+        segments = _path(url).split("/")
+        return "repeated_segments" if any(s and segments.count(s) > most for s in set(segments)) else None
+
+    return repeats if most else keep
+
+
+def query_parameters(settings: Settings) -> UrlFilter:
+    """No link with more than filter.max_query_parameters parameters in its query; 0: any."""
+    most = settings.filter.max_query_parameters
+
+    def too_many(link: Link) -> str | None:
+        if link.url.count("&") < most or link.source_host is None:
+            return None
+        return "query_parameters" if link.url.partition("?")[2].count("&") >= most else None
+
+    return too_many if most else keep
+
+
+def trap_session(settings: Settings) -> UrlFilter:
+    """No link that carries a session id: every visit makes a new one."""
+    return lambda link: "trap_session" if has_session_id(link.url) and link.source_host is not None else None
+
+
+def trap_calendar(settings: Settings) -> UrlFilter:
+    """No link to a calendar's date more than filter.calendar_years from now; 0: any. The year is that of the building."""
+    years = settings.filter.calendar_years
+    now = datetime.now(timezone.utc).year
+    first, last = now - years, now + years
+
+    def too_far(link: Link) -> str | None:
+        return "trap_calendar" if is_far_date(link.url, first, last) and link.source_host is not None else None
+
+    return too_far if years else keep
+
+
+_BEFORE_PATH = 2
+"""Slashes of a URL that are not its path's."""
+
+
+def _path(url: str) -> str:
+    """The path of a canonical URL, with its first slash."""
+    start, end = url.find("/", 8), url.find("?")
+    return url[start:] if end < 0 else url[start:end]
 
 
 def domain(settings: Settings) -> UrlFilter:
@@ -264,7 +338,7 @@ def certainly_wanted(settings: Settings) -> Callable[[pa.Array], NDArray[np.bool
 
     None if a filter is in use that has no answer for whole columns.
     """
-    if not set(settings.filter.use) <= {"length", "regex", "scope", "depth"}:
+    if not set(settings.filter.use) <= {"length", "regex"} | _FOR_LINKS_ALONE:
         return None
     rules = read_rules(*_open("regex_file", settings)) if "regex" in settings.filter.use else None
     if rules is not None and any(rule.host is not None for rule in rules):
@@ -311,7 +385,16 @@ URL_FILTERS: dict[str, Callable[[Settings], UrlFilter]] = {
     "prefix": prefix,
     "scope": scope,
     "depth": depth,
+    "path_depth": path_depth,
+    "repeated_segments": repeated_segments,
+    "query_parameters": query_parameters,
+    "trap_session": trap_session,
+    "trap_calendar": trap_calendar,
 }
+
+_FOR_LINKS_ALONE = frozenset({"scope", "depth", "path_depth", "repeated_segments", "query_parameters", "trap_session",
+                              "trap_calendar"})  # fmt: skip
+"""A seed is somebody's wish, and a list of them ends: it passes these."""
 
 
 def build(settings: Settings) -> UrlFilter:

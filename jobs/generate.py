@@ -1,7 +1,7 @@
 """generate: the requests of the next round, as a new segment.
 
 map: crawldb shard → due requests, not in a segment still in flight, best first, cut locally → one batch
-reduce: all batches → exact top N under the per-host cap → one fetchlist file per fetch task, hosts whole
+reduce: all batches → exact top N under the caps → a plan → one fetchlist file per fetch task, hosts whole
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from crawldb import orders, schema, selection, shards
+from crawldb import orders, plan, schema, selection, shards
 from crawldb.errors import CobnutError, Interrupted
 from crawldb.segments import Segment
 from crawldb.store import now_ms
@@ -33,7 +33,7 @@ class Generate(CrawlJob):
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         snapshot = run.store.snapshot(self.context["version"])
         in_flight = [run.segments.at(name).fingerprints() for name in self.context["in_flight"]]
-        chosen = selection.Selection(self.settings)
+        chosen = selection.Selection(self.settings, self._pace())
         ready = 0
         columns = tuple(dict.fromkeys((*_CARRIED, "due_at")))
         for table in snapshot.scan(columns, item["shard"]):
@@ -58,7 +58,8 @@ class Generate(CrawlJob):
         if key == "due":
             yield None, {"due": sum(batch["due"][0].as_py() for batch in batches)}
             return
-        chosen = selection.Selection(self.settings)
+        pace = self._pace()
+        chosen = selection.Selection(self.settings, pace)
         for batch in batches:
             chosen.add(batch)
         best = chosen.result()
@@ -66,8 +67,10 @@ class Generate(CrawlJob):
             return
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         segment = Segment(run.segments.fs, self.context["segment"])
-        hosts, names = selection.host_groups(best["host"], self.settings.generate.count_mode)
-        task_of = selection.assign_tasks(hosts, len(names), self.context["tasks"])
+        hosts, names = selection.host_groups(best["host"], "host")
+        queues = plan.Queues.of(hosts, names, pace.mode, self.settings.generate.count_mode)
+        made = plan.make(queues, pace, self.settings, self.context["tasks"])
+        task_of = made.task_of_host[hosts]
         files = []
         for task in range(self.context["tasks"]):
             mine = np.flatnonzero(task_of == task)
@@ -76,12 +79,14 @@ class Generate(CrawlJob):
                 with shards.Writer(run.store.fs, path, schema.FETCHLIST) as writer:
                     writer.write(best.take(pa.array(mine)).select(schema.FETCHLIST.names))
                 files.append(writer.file.to_dict())
-        queues = np.bincount(hosts, minlength=len(names))
-        longest = int(np.argmax(queues))
         yield None, {
-            "files": files, "rows": best.num_rows, "hosts": len(names),
-            "longest": {"host": names[longest], "requests": int(queues[longest])},
+            "files": files, "rows": best.num_rows, "hosts": len(names), "longest": made.longest(),
+            "plan": made.to_dict(self.context["at_once"]),
+            "slow": made.slower_than(self.settings.generate.slow_host),
         }  # fmt: skip
+
+    def _pace(self) -> plan.Pace:
+        return plan.Pace(self.settings)
 
 
 def run(run: Run) -> Segment | None:
@@ -96,22 +101,23 @@ def run(run: Run) -> Segment | None:
         segment = run.segments.begin(now, number)
         context = {
             "version": snapshot.version, "now": now, "in_flight": in_flight, "segment": segment.path,
-            "tasks": run.settings.generate.tasks or run.processes(),
+            "tasks": run.settings.generate.tasks or run.processes(), "at_once": _at_once(run),
         }  # fmt: skip
         try:
             run.hold_or_fail(segment)
             records = run.job(
                 Generate, [{"shard": shard} for shard in range(snapshot.shards)], context, "generate", "shards"
             )
-            plan = next((record for record in records if "files" in record), None)
+            made = next((record for record in records if "files" in record), None)
             ready = sum(record.get("due", 0) for record in records)
-            if plan is None:
+            if made is None:
                 run.abandon(segment)
                 waiting = f"; {len(in_flight)} segments in flight" if in_flight else ""
                 say(f"generate  nothing is due{waiting} {watch}")
                 return None
-            files = [shards.File.from_dict(file) for file in plan["files"]]
-            segment.commit("fetchlist", files, now, {"due": ready, "longest": plan["longest"], "hosts": plan["hosts"]})
+            files = [shards.File.from_dict(file) for file in made["files"]]
+            counts = {"due": ready, **{key: made[key] for key in ("hosts", "longest", "plan")}}
+            segment.commit("fetchlist", files, now, counts)
             run.segments.commit(segment, number, now, in_flight)
         except BaseException as error:
             run.abandon(segment)
@@ -121,22 +127,37 @@ def run(run: Run) -> Segment | None:
                 continue
             raise
         run.segments.remove_garbage()
-        _tell_plan(run, segment, plan, ready, watch)
+        _tell_plan(run, segment, made, ready, watch)
         return segment
 
 
-def _tell_plan(run: Run, segment: Segment, plan: dict[str, Any], ready: int, watch: Stopwatch) -> None:
-    longest, delay = plan["longest"], run.settings.fetch.delay
-    takes = longest["requests"] * delay
+def _at_once(run: Run) -> int:
+    """How many fetch tasks run at once."""
+    if run.settings.run.runner != "hadoop":
+        return run.processes()
+    from jobs.hadoop.cluster import Cluster
+
+    return Cluster.of(run.settings).capacity.containers
+
+
+def _tell_plan(run: Run, segment: Segment, made: dict[str, Any], ready: int, watch: Stopwatch) -> None:
+    longest, planned, settings = made["longest"], made["plan"], run.settings
     say(
-        f"generate  {segment.name}: {plan['rows']:,} of {ready:,} due requests, {plan['hosts']:,} hosts, "
-        f"{len(plan['files'])} fetch tasks; longest queue {longest['host']}: {longest['requests']:,} × {delay:g} s "
-        f"= {_duration(takes)} {watch}"
+        f"generate  {segment.name}: {made['rows']:,} of {ready:,} due requests, {made['hosts']:,} hosts, "
+        f"{len(made['files'])} fetch tasks; plan: {_duration(planned['seconds'])}; longest queue {longest['host']}: "
+        f"{longest['requests']:,} × {longest['delay']:g} s = {_duration(longest['seconds'])} {watch}"
     )
-    if takes > run.settings.generate.slow_host:
+    if planned["left"]:
         say(
-            f"generate  warning: {longest['host']} alone will take {_duration(takes)}; "
-            "generate.max_per_host caps a host, fetch.time_limit the phase"
+            f"generate  warning: fetch.time_limit ({_duration(settings.fetch.time_limit)}) will leave about "
+            f"{planned['left']:,} of the requests for the next round"
+        )
+    if made["slow"]:
+        others = f" and {made['slow'] - 1:,} more hosts" if made["slow"] > 1 else ""
+        say(
+            f"generate  warning: {longest['host']}{others} will hold up the round "
+            f"(longer than {_duration(settings.generate.slow_host)}, generate.slow_host); "
+            "generate.time_limit or max_per_host caps a host, fetch.time_limit the phase"
         )
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from crawldb import schema, shards
+from crawldb import refusals, schema, shards
 from crawldb.errors import Interrupted
+from crawldb.refusals import Refused
 from crawldb.segments import Segment
 from crawldb.store import now_ms
 from jobs import control
@@ -40,9 +42,12 @@ class Parse(CrawlJob):
         segment = run.segments.at(self.context["segment"])
         task, number = (int(part) for part in item["file"].split("-")[1:3])
         for name, path in segment.finished_parts("parsed", f"part-{task:05d}-{number:04d}-"):
-            done = segment.read("parsed", name, ["parse_status"])
+            done = segment.read("parsed", name, ["parse_status", "refused"])
             if done.num_rows == item["rows"]:
-                yield None, _record(shards.File(name, done.num_rows, segment.fs.size(path)), done, Counter())
+                # Of what an earlier attempt refused, the file knows how many links they were.
+                links = pc.sum(done["refused"]).as_py() or 0
+                refused: Refused = Counter({(refusals.OTHERS, "unknown"): links} if links else {})
+                yield None, _record(shards.File(name, done.num_rows, segment.fs.size(path)), done, refused)
                 return
         content = segment.read("content", item["file"], _NEEDED)
         parsed, refused = parse_chunk(content, PageParser(self.settings))
@@ -53,23 +58,23 @@ class Parse(CrawlJob):
         yield None, _record(writer.file, parsed, refused)
 
 
-def _record(file: shards.File, parsed: pa.Table, refused: Counter[str]) -> Record:
+def _record(file: shards.File, parsed: pa.Table, refused: Refused) -> Record:
     statuses = parsed["parse_status"].value_counts().to_pylist()
     links = parsed["outlinks"].combine_chunks().flatten() if "outlinks" in parsed.column_names else []
     return {
         "file": file.to_dict(),
         "parsed": {status["values"]: status["counts"] for status in statuses if status["values"]},
-        "refused": dict(refused),
+        "refused_by_host": refusals.by_host(refused),
         "links": {"kept": len(links)},
     }
 
 
-def parse_chunk(content: pa.Table, page_parser: PageParser) -> tuple[pa.Table, Counter[str]]:
-    """Rows of schema.PARSED for rows of schema.CONTENT, and how many links were refused, by reason."""
-    refused: Counter[str] = Counter()
+def parse_chunk(content: pa.Table, page_parser: PageParser) -> tuple[pa.Table, Refused]:
+    """Rows of schema.PARSED for rows of schema.CONTENT, and how many links were refused, by host and reason."""
+    refused: Refused = Counter()
     documents: list[Document | None] = []
     outlinks: list[list[Outlink]] = []
-    refusals: list[int | None] = []
+    left_out: list[int | None] = []
     rows = zip(*(content[name].to_pylist() for name in _NEEDED if name != "response_headers"), strict=True)
     for row, headers in zip(rows, _header_lists(content["response_headers"]), strict=True):
         if control.STOP.is_set():
@@ -77,7 +82,7 @@ def parse_chunk(content: pa.Table, page_parser: PageParser) -> tuple[pa.Table, C
         _, url, host, depth, outcome, redirect_to, body, truncated = row
         document: Document | None = None
         links: list[Outlink] = []
-        why: Counter[str] = Counter()
+        why: Refused = Counter()
         if outcome == "success" and body is not None:
             content_type = next((value for name, value in headers if name.lower() == "content-type"), None)
             document = page_parser.parse(Page(url, host, depth, body, content_type, headers, truncated is not None))
@@ -86,11 +91,11 @@ def parse_chunk(content: pa.Table, page_parser: PageParser) -> tuple[pa.Table, C
             links, why = page_parser.redirect(url, host, depth, redirect_to)
         documents.append(document)
         outlinks.append(links)
-        refusals.append(why.total() or None)
+        left_out.append(why.total() or None)
         refused.update(why)
     columns: dict[str, Any] = {
         "fingerprint": content["fingerprint"],
-        "refused": pa.array(refusals, pa.int32()),
+        "refused": pa.array(left_out, pa.int32()),
         "outlinks": _outlink_column(outlinks),
     }
     for name in _DOCUMENT:
@@ -131,9 +136,12 @@ def run(run: Run, segment: Segment) -> int:
     items = [{"file": file.name, "rows": file.rows} for file in segment.files("content")]
     records = run.job(Parse, items, {"segment": segment.name}, "parse", "chunks") if items else []
     files = [shards.File.from_dict(record["file"]) for record in records]
-    totals = {key: dict(add_up(records, key)) for key in ("parsed", "links", "refused")}
-    segment.commit("parsed", files, now_ms(), totals)
-    refused = f", refused: {counts(totals['refused'])}" if totals["refused"] else ""
+    totals = {key: dict(add_up(records, key)) for key in ("parsed", "links")}
+    by_host = refusals.added(record["refused_by_host"] for record in records)
+    by_reason = dict(refusals.by_reason(by_host))
+    told = {**totals, "refused": by_reason, "refused_by_host": refusals.by_host(by_host)}
+    segment.commit("parsed", files, now_ms(), told)
+    refused = f", refused: {counts(by_reason)}" if by_reason else ""
     parsed = f" ({counts(totals['parsed'])})" if totals["parsed"] else ""
     say(
         f"parse     {segment.name}: {sum(file.rows for file in files):,} answers{parsed}, "

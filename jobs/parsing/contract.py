@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from crawldb.refusals import Refused
 from crawldb.settings import ParseSettings
 
 
@@ -64,8 +65,8 @@ class Document:
     nofollow: bool = False
     signature: bytes | None = None
     outlinks: list[Outlink] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
-    """Distinct URLs that were left out, by reason: nofollow, max_links, or the URL filters' word."""
+    refused: Refused = field(default_factory=Counter)
+    """Distinct URLs that were left out, by their host and the reason: nofollow, max_links, or the URL filters' word."""
 
 
 class Reference(NamedTuple):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from crawldb.fingerprint import url_fingerprint
+from crawldb.refusals import Refused
 from crawldb.settings import Settings
 from crawldb.urlfilters import Link, build
 from crawldb.urls import canonicalize, host_of, origin_of
@@ -43,8 +44,8 @@ class Outlinks:
     def of_page(
         self, url: str, host: str, depth: int, base: str, references: Iterable[Reference], nofollow: bool,
         refresh: str | None = None,
-    ) -> tuple[list[Outlink], Counter[str]]:  # fmt: skip
-        """The links of the page `url`, and how many distinct URLs were left out, by reason.
+    ) -> tuple[list[Outlink], Refused]:  # fmt: skip
+        """The links of the page `url`, and how many distinct URLs were left out, by host and reason.
 
         `references` are relative to `base` (canonical); `nofollow` is the page's own word. The target of `refresh`
         comes first: it has the page's depth, and neither nofollow nor the limit apply to it.
@@ -68,27 +69,27 @@ class Outlinks:
             seen.add(target.url)
             reason = verdict(Link(target.url, target.host, host, depth + 1))
             if reason is not None:
-                refused[reason] += 1
+                refused[target.host, reason] += 1
             elif len(outlinks) >= room:
-                refused["max_links"] += 1
+                refused[target.host, "max_links"] += 1
             else:
                 outlinks.append(Outlink(target.fingerprint, target.url, target.host, anchor, rel, "link"))
         unfollowed -= seen  # another link to it may be followed
-        if unfollowed:
-            refused["nofollow"] += len(unfollowed)
+        for left_out in unfollowed:
+            refused[host_of(left_out), "nofollow"] += 1
         return outlinks, refused
 
     def redirect(
         self, url: str, host: str, depth: int, target: str | None, kind: str, base: str | None = None
-    ) -> tuple[list[Outlink], Counter[str]]:
+    ) -> tuple[list[Outlink], Refused]:
         """The same for where `url` redirects to: no link at all if that is itself."""
-        refused: Counter[str] = Counter()
+        refused: Refused = Counter()
         found = _target(target, base or url) if target is not None else None
         if found is None or found.url == url:
             return [], refused
         reason = self._verdict(Link(found.url, found.host, host, depth))
         if reason is not None:
-            refused[reason] += 1
+            refused[found.host, reason] += 1
             return [], refused
         return [Outlink(found.fingerprint, found.url, found.host, None, None, kind)], refused
 

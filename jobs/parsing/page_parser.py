@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 from crawldb.errors import CobnutError, UsageError
 from crawldb.families import find
+from crawldb.refusals import Refused
 from crawldb.settings import Settings
 from crawldb.urls import canonicalize
 from jobs.parsing.contract import Document, Extract, Outlink, Page, Parser
@@ -49,7 +49,7 @@ class PageParser:
 
     def redirect(
         self, page_url: str, host: str, depth: int, target: str | None, kind: str = "redirect"
-    ) -> tuple[list[Outlink], Counter[str]]:
+    ) -> tuple[list[Outlink], Refused]:
         """The link that a redirect is, filtered like any other; a redirect's target has the page's own depth."""
         return self._outlinks.redirect(page_url, host, depth, target, kind)
 

@@ -204,6 +204,8 @@ def test_url_as_of(run: Run) -> None:
         (["--stats", "--top", "3"], "--stats and --top do not go together"),
         (["--stats", "--columns", "url"], "--stats and --columns do not go together"),
         (["--stats", "--format", "csv"], "--stats is printed as table or jsonl, not as csv"),
+        (["--refused", "--stats"], "--refused and --stats do not go together"),
+        (["--refused", "--as-of", "0"], "--refused and --as-of do not go together"),
         (["-o", "."], "-o .: a directory; give a file name"),
         (["-o", "/nowhere/at/all"], "-o /nowhere/at/all: no directory /nowhere/at"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from random import Random
 from typing import Any
@@ -16,13 +15,18 @@ from hypothesis import strategies as st
 from crawldb import schema, selection
 from crawldb.errors import UsageError
 from crawldb.orders import ORDERS
-from crawldb.selection import Selection, assign_tasks, due, host_groups
+from crawldb.plan import Pace
+from crawldb.selection import Selection, directory_groups, due, host_groups
 from crawldb.settings import Settings
 from crawldb.urls import registrable_domain
 from tests.crawldb import tables
 from tests.crawldb.tables import DAY, NOW, key, state
 
 HOSTS = ["a.x.test", "b.x.test", "www.example.co.uk", "example.co.uk", "127.0.0.1", "127.0.0.2"]
+
+DIRECTORIES = ["/", "/a/", "/a/b/", "/?a=/b/", "/a/?b=/"]
+"""Of these, the last two are the first two."""
+CRAWL_DELAYS = {"a.x.test": 7.0, "127.0.0.1": 0.5, "example.co.uk": 40.0, "elsewhere.test": 1.0}
 
 
 def settings(**generate: Any) -> Settings:
@@ -35,8 +39,10 @@ def settings(**generate: Any) -> Settings:
 def request(number: int) -> dict[str, Any]:
     """Some request, without its fingerprint; few different values, so that many are alike."""
     random = Random(number)
+    host = random.choice(HOSTS)
     return {
-        "host": random.choice(HOSTS),
+        "url": f"{random.choice(['http', 'https'])}://{host}{random.choice(DIRECTORIES)}x{number}",
+        "host": host,
         "score": random.choice([0.0, 0.25, 1.0, 1.5, None]),
         "depth": random.randint(0, 2),
         "priority": random.choice([None, -1, 3]),
@@ -45,12 +51,25 @@ def request(number: int) -> dict[str, Any]:
 
 
 requests = tables.tables_of([request], schema.STATE)
+
+
+def with_queues(plan: Settings, queue_mode: str) -> Settings:
+    plan.fetch.queue_mode = queue_mode
+    return plan
+
+
 plans = st.builds(
-    settings,
-    top=st.integers(0, 8),
-    max_per_host=st.integers(0, 3),
-    count_mode=st.sampled_from(["host", "domain"]),
-    order=st.sampled_from(sorted(ORDERS)),
+    with_queues,
+    st.builds(
+        settings,
+        top=st.integers(0, 8),
+        max_per_host=st.integers(0, 3),
+        max_per_directory=st.integers(0, 2),
+        time_limit=st.sampled_from([0.0, 1.0, 10.0, 15.0]),
+        count_mode=st.sampled_from(["host", "domain"]),
+        order=st.sampled_from(sorted(ORDERS)),
+    ),
+    st.sampled_from(["host", "domain", "ip"]),
 )
 
 RANK = {
@@ -62,20 +81,48 @@ RANK = {
 }
 
 
+def share(host: str, queue: str, plan: Settings) -> int:
+    """How many requests of a host's queue fit in generate.time_limit."""
+    known = {
+        name: 0 if delay > plan.fetch.max_crawl_delay else delay
+        for name, delay in CRAWL_DELAYS.items()
+        if (registrable_domain(name) if plan.fetch.queue_mode == "domain" else name) == queue
+    }
+    delay = max(known.values()) if known else plan.fetch.delay
+    if plan.fetch.queue_mode == "domain":
+        delay = max(delay, plan.fetch.delay)
+    return 1 << 30 if not delay else max(1, int(plan.generate.time_limit / delay))
+
+
 def brute_force(found: pa.Table, plan: Settings) -> list[dict[str, Any]]:
-    """All requests in order, one by one, unless its host's or the whole share is used up."""
+    """All requests in order, one by one, unless the share of its directory, host, queue or of the whole is used up."""
     chosen: list[dict[str, Any]] = []
-    used: Counter[str] = Counter()
-    for row in sorted(tables.rows(found), key=lambda row: (*RANK[plan.generate.order](row), row["fingerprint"])):
-        group = registrable_domain(row["host"]) if plan.generate.count_mode == "domain" else row["host"]
-        used[group] += 1
-        if len(chosen) < plan.generate.top and not 0 < plan.generate.max_per_host < used[group]:
+    used: Counter[tuple[str, str]] = Counter()
+    generate = plan.generate
+    for row in sorted(tables.rows(found), key=lambda row: (*RANK[generate.order](row), row["fingerprint"])):
+        host = row["host"]
+        group = registrable_domain(host) if generate.count_mode == "domain" else host
+        queue = registrable_domain(host) if plan.fetch.queue_mode == "domain" else host
+        directory = row["url"].partition("://")[2].partition("?")[0].rpartition("/")[0]
+        limits = {("all", ""): generate.top}
+        if generate.max_per_host:
+            limits["host", group] = generate.max_per_host
+        if generate.max_per_directory:
+            limits["directory", directory] = generate.max_per_directory
+        if generate.time_limit:
+            limits["queue", queue] = share(host, queue, plan)
+        if all(used[each] < most for each, most in limits.items()):
+            used.update(limits.keys())
             chosen.append(row)
     return chosen
 
 
+def selection_of(plan: Settings) -> Selection:
+    return Selection(plan, Pace(plan, CRAWL_DELAYS))
+
+
 def select(parts: list[pa.Table], plan: Settings, cut_each: bool = False) -> list[dict[str, Any]]:
-    chosen = Selection(plan)
+    chosen = selection_of(plan)
     for part in parts:
         chosen.add(part)
         if cut_each:
@@ -103,12 +150,12 @@ def test_cuts_of_cuts(found: pa.Table, plan: Settings, part_of: list[int]) -> No
     """Shards cut alone, some of their cuts cut again, and all of that once more."""
     cuts: list[list[pa.Table]] = [[], []]
     for number, part in enumerate(tables.shuffled_parts(found, part_of)):
-        shard = Selection(plan)
+        shard = selection_of(plan)
         shard.add(part)
         best = shard.result()
         assert best is not None
         cuts[number % 2].append(best)
-    node = Selection(plan)
+    node = selection_of(plan)
     for cut in cuts[0]:
         node.add(cut)
     again = node.result()
@@ -117,7 +164,7 @@ def test_cuts_of_cuts(found: pa.Table, plan: Settings, part_of: list[int]) -> No
 
 @given(requests, plans, st.lists(st.integers(0, 3), min_size=10, max_size=10))
 def test_may_enter_keeps_every_request_of_the_result(found: pa.Table, plan: Settings, part_of: list[int]) -> None:
-    chosen = Selection(plan)
+    chosen = selection_of(plan)
     for part in tables.shuffled_parts(found, part_of):
         chosen.add(part.filter(pa.array(chosen.may_enter(part))))
         chosen.result()
@@ -134,16 +181,28 @@ def test_may_enter_tells_the_hopeless() -> None:
     assert chosen.may_enter(others).tolist() == [False, True, True]
 
 
-@pytest.mark.parametrize("plan", [settings(top=500), settings(top=500, max_per_host=40, order="depth")])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        settings(top=500),
+        settings(top=500, max_per_host=40, order="depth"),
+        settings(top=500, max_per_host=40, max_per_directory=7),
+        settings(top=300, time_limit=60.0, max_per_directory=3),
+    ],
+)
 def test_many_requests(plan: Settings) -> None:
     """More than are held back before a cut, so that cuts happen on the way."""
     rows = 100_000
     random = np.random.default_rng(7)
     host_names = pa.array([f"host{number}.test" for number in range(30)])
+    hosts = random.integers(0, 30, rows)
+    directories = random.integers(0, 5, rows)
     found = pa.table({
         "fingerprint": pa.array([number.to_bytes(20, "big") for number in random.permutation(rows).tolist()],
                                 schema.FINGERPRINT),
-        "host": pa.DictionaryArray.from_arrays(pa.array(random.integers(0, 30, rows), pa.int32()), host_names),
+        "url": pa.array([f"http://host{host}.test/{directory}/x{row}" for row, (host, directory)
+                         in enumerate(zip(hosts.tolist(), directories.tolist(), strict=True))]),
+        "host": pa.DictionaryArray.from_arrays(pa.array(hosts, pa.int32()), host_names),
         "score": pa.array(random.integers(0, 1000, rows) / 8, pa.float32()),
         "depth": pa.array(random.integers(0, 4, rows), pa.int16()),
         "priority": pa.nulls(rows, pa.int32()),
@@ -205,7 +264,7 @@ def test_the_columns_that_decide_are_enough() -> None:
     assert len(select([found], settings(max_per_host=1, order="priority"))) == 2
 
 
-# -- hosts and tasks ---------------------------------------------------------------------------------------------
+# -- hosts and directories -----------------------------------------------------------------------------------------
 
 
 def test_host_groups_number_hosts_as_they_come() -> None:
@@ -229,22 +288,11 @@ def test_host_groups_of_nothing(mode: str) -> None:
     assert (len(groups), names) == (0, [])
 
 
-@given(st.lists(st.integers(1, 9), max_size=6), st.integers(1, 3), st.randoms())
-def test_tasks_hold_whole_hosts_and_are_balanced(queues: list[int], tasks: int, random: Random) -> None:
-    hosts = [host for host, length in enumerate(queues) for _ in range(length)]
-    random.shuffle(hosts)
-    task_of = assign_tasks(np.array(hosts, np.int64), len(queues), tasks).tolist()
-    assert len({*zip(hosts, task_of, strict=True)}) == len(queues)
-    assert set(task_of) <= set(range(tasks))
-    best = min(
-        max(sum(length for length, where in zip(queues, places, strict=True) if where == task) for task in range(tasks))
-        for places in itertools.product(range(tasks), repeat=len(queues))
-    )
-    # Graham 1969: longest first is at most 4/3 - 1/(3 tasks) of the best there is.
-    assert max(Counter(task_of).values(), default=0) <= (4 / 3 - 1 / (3 * tasks)) * best + 1e-9
-
-
-def test_the_longest_queues_are_spread_first() -> None:
-    groups = np.repeat([0, 1, 2, 3, 4], [5, 9, 4, 6, 2])
-    task_of = dict(zip(groups.tolist(), assign_tasks(groups, 5, 2).tolist(), strict=True))
-    assert task_of == {1: 0, 3: 1, 0: 1, 2: 0, 4: 1}
+def test_directories_are_paths_up_to_the_last_slash() -> None:
+    urls = [
+        "http://a.test/", "https://a.test/x", "http://a.test/?b=/c/", "http://a.test:80/", "http://a.test/b/",
+        "http://a.test/b/c?d", "http://a.test/b", "http://[::1]:8080/b/c/d.html",
+    ]  # fmt: skip
+    groups = directory_groups(pa.chunked_array([urls[:3], urls[3:]])).tolist()
+    assert groups == [0, 0, 0, 1, 2, 2, 0, 3]
+    assert directory_groups(schema.STATE.empty_table()["url"]).tolist() == []

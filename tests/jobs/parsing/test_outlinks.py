@@ -112,7 +112,7 @@ def test_a_link_has_its_fingerprint_and_host() -> None:
 def test_nofollow(markup: str, headers: tuple[tuple[str, str], ...], kept: list[str], refused: int) -> None:
     document = read(markup, headers=headers)
     assert [link.url.removeprefix("http://h.example") for link in document.outlinks] == kept
-    assert document.refused["nofollow"] == refused
+    assert document.refused["h.example", "nofollow"] == refused
     ignoring = read(markup, "text/html", "parse.nofollow=false", headers=headers)
     assert ignoring.refused == {}
     assert ignoring.nofollow == document.nofollow
@@ -122,17 +122,20 @@ def test_filters_see_the_source_and_the_links_depth() -> None:
     markup = "<a href=/a>x</a><a href='http://other.example/'>x</a><a href='http://other.example/#x'>x</a>"
     document = read(markup, "text/html", "filter.scope=host", depth=3)
     assert [link.url for link in document.outlinks] == ["http://h.example/a"]
-    assert document.refused == {"scope": 1}
-    assert read(markup, "text/html", "filter.max_depth=3", depth=3).refused == {"depth": 2}
+    assert document.refused == {("other.example", "scope"): 1}
+    assert read(markup, "text/html", "filter.max_depth=3", depth=3).refused == {
+        ("h.example", "depth"): 1,
+        ("other.example", "depth"): 1,
+    }
     assert read(markup, "text/html", "filter.max_depth=3", depth=2).refused == {}
-    assert read(f"<a href=/{'x' * 3000}>x</a>").refused == {"length": 1}
+    assert read(f"<a href=/{'x' * 3000}>x</a>").refused == {("h.example", "length"): 1}
 
 
 def test_max_links_cuts_distinct_links_that_passed() -> None:
     markup = "<a href=/a>x</a><a href=/a>x</a><a href=mailto:x>x</a><a href=/b>x</a><a href=/c>x</a><a href=/c>x</a>"
     document = read(markup, "text/html", "parse.max_links=2")
     assert [link.url for link in document.outlinks] == ["http://h.example/a", "http://h.example/b"]
-    assert document.refused == {"max_links": 1}
+    assert document.refused == {("h.example", "max_links"): 1}
     assert len(read(markup, "text/html", "parse.max_links=0").outlinks) == 3
 
 
@@ -169,7 +172,7 @@ def test_a_refresh_comes_first_beyond_the_limit_and_with_the_pages_depth() -> No
     ]  # fmt: skip
     document = read(markup, "text/html", "filter.max_depth=3", depth=3)
     assert [link.kind for link in document.outlinks] == ["refresh"]
-    assert document.refused == {"depth": 1}
+    assert document.refused.total() == 1
 
 
 def test_redirects_are_filtered_like_links() -> None:
@@ -179,7 +182,7 @@ def test_redirects_are_filtered_like_links() -> None:
         ("http://h.example/new", "h.example", "redirect", url_fingerprint("http://h.example/new"))
     ]
     assert refused == {}
-    assert parser.redirect(URL, "h.example", 0, "http://other.example/") == ([], {"scope": 1})
+    assert parser.redirect(URL, "h.example", 0, "http://other.example/") == ([], {("other.example", "scope"): 1})
     assert parser.redirect(URL, "h.example", 0, None) == ([], {})
     assert parser.redirect(URL, "h.example", 0, URL) == ([], {})
     assert parser.redirect(URL, "h.example", 0, "mailto:x") == ([], {})
