@@ -27,6 +27,7 @@ ROOMS = {
     "http.client": r"jobs/(fetching|demo)/.+",
     "http.server": r"jobs/(fetching|demo)/.+",
     "urllib.request": r"jobs/(fetching|demo)/.+",
+    "playwright": r"jobs/fetching/(chromium|tabs)\.py",
     "protego": r"jobs/fetching/.+",
     "lxml": r"jobs/parsing/.+",
     "cchardet": r"jobs/parsing/.+",
