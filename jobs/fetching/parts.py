@@ -122,7 +122,7 @@ class PartCache:
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._left = max_bytes
         self._answers: OrderedDict[tuple[str, str], PartAnswer] = OrderedDict()
-        self._under_way: dict[tuple[str, str], asyncio.Future[PartAnswer | None]] = {}
+        self._under_way: dict[tuple[str, str], asyncio.Task[PartAnswer | None]] = {}
 
     def has(self, part: Part) -> bool:
         """True if `fetch` would not ask for it."""
@@ -140,6 +140,13 @@ class PartCache:
             # Not the asking page's own task: others may wait for it when that page is done.
             self._under_way[key] = asyncio.ensure_future(self._ask(key, part, fetch_part))
         return await asyncio.shield(self._under_way[key])
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, key: tuple[str, str], part: Part, fetch_part: FetchPart) -> PartAnswer | None:
         try:

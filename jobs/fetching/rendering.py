@@ -140,6 +140,7 @@ class Renderer:
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+        await self._cache.close()
         if self._current is not None:
             await self._current.close()
 

@@ -10,7 +10,8 @@ import asyncio
 import base64
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from crawldb.errors import UsageError
 from crawldb.settings import Settings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, CDPSession
     from playwright.async_api import Frame as PlaywrightFrame
     from playwright.async_api import Page as PlaywrightPage
+
+T = TypeVar("T")
 
 GRACE = 5.0
 """Seconds beyond browser.max_seconds in which a page's DOM must be got; a script that never yields fails the page."""
@@ -140,6 +143,10 @@ class Rules(NamedTuple):
                    options.max_requests)  # fmt: skip
 
 
+class _Ended(Exception):
+    """Nothing more will come of the page."""
+
+
 class Tab:
     """One page being rendered. `render` is called once; what fails for the page's own sake is in its result."""
 
@@ -168,7 +175,7 @@ class Tab:
         try:
             context = await asyncio.wait_for(self._context(chromium), self._rules.max_seconds + GRACE)
             return await self._render(context, deadline)
-        except (Error, asyncio.TimeoutError) as error:
+        except (_Ended, Error, asyncio.TimeoutError) as error:
             reason = self._ended.result() if self._ended.done() else str(error).partition("\n")[0]
             return _failed(reason or "its script did not yield")
         finally:
@@ -204,26 +211,29 @@ class Tab:
         session = await context.new_cdp_session(tab)
         frame = (await session.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
         session.on("Fetch.requestPaused", lambda event: self._go_on(self._answer(session, frame, event)))
+        session.on("Page.frameRequestedNavigation", lambda event: self._requested(frame, event))
+        await session.send("Page.enable")
         await session.send("Fetch.enable", {"patterns": [{"urlPattern": "*"}]})
-        complete = asyncio.ensure_future(self._complete(tab))
         try:
-            await _first(complete, self._ended, timeout=max(0.0, deadline - loop.time()))
+            await self._unless_ended(self._complete(tab), max(0.0, deadline - loop.time()))
+        except asyncio.TimeoutError:
+            self._note(f"taken after {self._rules.max_seconds:g} s, not yet complete")
+        return await self._unless_ended(self._serialise(session, frame), GRACE)
+
+    async def _unless_ended(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
+        """The outcome of the work. Raises TimeoutError after so many seconds, and _Ended when the page has come to
+        an end before."""
+        task = asyncio.ensure_future(work)
+        try:
+            await _first(task, self._ended, timeout=timeout)
             if self._ended.done():
-                return _failed(self._ended.result())
-            if complete.done():
-                complete.result()
-            else:
-                self._note(f"taken after {self._rules.max_seconds:g} s, not yet complete")
+                raise _Ended(self._ended.result())
+            if not task.done():
+                raise asyncio.TimeoutError
+            return task.result()
         finally:
-            complete.cancel()
-            await asyncio.gather(complete, return_exceptions=True)
-        written = asyncio.ensure_future(asyncio.wait_for(self._serialise(session, frame), GRACE))
-        await _first(written, self._ended)
-        if not written.done():
-            written.cancel()
-            await asyncio.gather(written, return_exceptions=True)
-            return _failed(self._ended.result())
-        return written.result()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _complete(self, tab: PlaywrightPage) -> None:
         """Returns when the wait condition holds for a document that is not about to give way to another."""
@@ -232,8 +242,6 @@ class Tab:
         while True:
             if not await self._loaded(tab):
                 return
-            if wait.state == "networkidle":
-                await tab.wait_for_load_state("networkidle", timeout=0)
             if wait.selector is not None:
                 await tab.wait_for_selector(f"css={wait.selector}", state="attached", timeout=0)
             await asyncio.sleep(wait.seconds)
@@ -242,8 +250,9 @@ class Tab:
             await asyncio.wait({self._leaving})
 
     async def _loaded(self, tab: PlaywrightPage) -> bool:
-        """Wait for the load event. False: it will not come, for Chromium reads no further in a page that leaves."""
-        loaded = asyncio.ensure_future(tab.wait_for_load_state("load", timeout=0))
+        """Wait for the state. False: it will not come, for Chromium reads no further in a page that is to leave."""
+        state: Literal["load", "networkidle"] = "networkidle" if self._rules.wait.state == "networkidle" else "load"
+        loaded = asyncio.ensure_future(tab.wait_for_load_state(state, timeout=0))
         try:
             await _first(loaded, self._kept)
             if loaded.done():
@@ -272,6 +281,13 @@ class Tab:
         """A document stands; a change of the address by script alone says so too, and then it is not yet ours."""
         if frame.parent_frame is None and not self._awaited:
             _finish(self._leaving)
+
+    def _requested(self, frame: str, event: dict[str, Any]) -> None:
+        """A script leads away; to mail addresses and the like no request follows, and the page is stuck."""
+        if event.get("frameId") == frame and not str(event.get("url")).startswith(
+            ("http:", "https:", "about:", "blob:")
+        ):
+            self._left(stays=True)
 
     def _leave(self) -> None:
         """A script leads to another document."""
