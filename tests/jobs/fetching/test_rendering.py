@@ -568,7 +568,7 @@ def test_closing_ends_pages_and_processes(processes: Processes) -> None:
     assert until(lambda: not processes.new)
 
 
-def test_no_process_outlives_a_killed_task(checkout: Path) -> None:
+def test_no_process_outlives_a_killed_task(checkout: Path, tmp_path: Path) -> None:
     """kill -9 leaves no time to close anything: the driver sees its pipe end, and Chromium its own."""
     program = """if True:
         from concurrent.futures import Future
@@ -580,7 +580,10 @@ def test_no_process_outlives_a_killed_task(checkout: Path) -> None:
                                        b"<script src=/never.js></script>"),
                                   lambda part: print("asked", flush=True) or Future()).result()
     """
-    with subprocess.Popen([sys.executable, "-c", program], cwd=checkout, stdout=subprocess.PIPE, text=True) as task:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # its files stay behind
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True
+    ) as task:
         assert task.stdout is not None
         assert task.stdout.readline() == "asked\n"
         started = descendants(task.pid)
