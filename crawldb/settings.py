@@ -179,7 +179,9 @@ class BrowserSettings:
     hosts: list[str] = _setting([], "Hosts whose pages are rendered: example.org, or *.example.org for all below it.")
     urls: list[str] = _setting([], "Regular expressions; pages whose URL one of them is found in are rendered.")
     empty_pages: bool = _setting(
-        True, "HTML pages that have a script, but neither text nor a link are rendered, wherever they are."
+        True,
+        "HTML pages that have a script, but no link and no text (beyond the likes of “Loading …”) are rendered, "
+        "wherever they are.",
     )
     tabs: int = _setting(4, "Pages rendered at once in one fetch task.")
     wait: str = _setting(
@@ -593,6 +595,9 @@ def _number(value: Any, wanted: type, unit: str) -> Any:
 
 def _check(settings: Settings) -> None:
     """What depends on more than one value's type."""
+    for name in ("tabs", "max_seconds", "max_bytes", "pages_per_browser"):
+        if getattr(settings.browser, name) <= 0:
+            raise UsageError(f"browser.{name} = {getattr(settings.browser, name)}: must be more than 0")
     store, fetch = settings.store, settings.fetch
     if store.shards < 1 or store.shards & (store.shards - 1) or store.shards > 1 << 16:
         raise UsageError(f"store.shards = {store.shards}: expected a power of two up to 65536")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests: everything on the environment's Python, real Hadoop included, then the quick ones on every other
 # suitable Python found (python3.10 … python3.14 in PATH, and pyenv's). Sets up what it needs: the Python environment,
-# and Java and Maven for Hadoop if they lack and apt-get can be used.
+# and, if they lack and apt-get can be used, Chromium for rendering pages and Java and Maven for Hadoop.
 #
 #   scripts/test.sh             everything
 #   scripts/test.sh --fast      only the quick tests, on one Python; nothing of Hadoop
@@ -31,13 +31,29 @@ java_and_maven() {
   local lacking=()
   command -v java >/dev/null || [ -n "${JAVA_HOME-}" ] || lacking+=(openjdk-17-jdk-headless)
   command -v mvn >/dev/null || lacking+=(maven)
-  if [ "${#lacking[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    printf 'test.sh: installing %s\n' "${lacking[*]}"
-    apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qy "${lacking[@]}" >/dev/null
+  apt_install ${lacking[@]+"${lacking[@]}"}
+}
+
+# What renders pages. Where it can't be had, the tests of rendering fail and say so.
+chromium() {
+  local program
+  for program in chromium chromium-browser google-chrome google-chrome-stable; do
+    ! type -P "$program" >/dev/null || return 0
+  done
+  apt_install chromium
+}
+
+# Installs Debian packages, if there are any to install and we may.
+apt_install() {
+  if [ "$#" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    printf 'test.sh: installing %s\n' "$*"
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy "$@"; } >/dev/null ||
+      printf 'test.sh: %s could not be installed\n' "$*" >&2
   fi
 }
 
 python=$(scripts/venv.sh test)
+chromium
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if [ "${1-}" = --fast ]; then
   shift

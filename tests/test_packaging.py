@@ -19,7 +19,7 @@ import pytest
 IMPORTED_AS = {"faust-cchardet": "cchardet", "can_ada": "can_ada"}
 """Where a distribution's module is called otherwise."""
 
-OPTIONAL = {"hdfs_native", "requests_kerberos"}
+OPTIONAL = {"hdfs_native", "playwright", "requests_kerberos"}
 """Of the extras; what imports them does without."""
 
 
@@ -86,9 +86,11 @@ def test_requirements_are_bounded(requirements: dict[str, list[str]], metadata: 
     """Each has a lowest version that was tested and, but for tools without an interface of ours, a highest."""
     for requirement in requirements["RUN"]:
         assert re.match(r"[\w.-]+(==[\d.]+|>=[\d.]+,<[\d.]+|>=[\d.]+; python_version < '3\.11')$", requirement)
-    for requirement in requirements["HDFS_NATIVE"] + requirements["KERBEROS"] + requirements["TEST"]:
+    for requirement in (
+        requirements["HDFS_NATIVE"] + requirements["BROWSER"] + requirements["KERBEROS"] + requirements["TEST"]
+    ):
         assert re.match(r"[\w.-]+>=[\d.]+(,<[\d.]+)?$", requirement)
-    assert set(requirements["HDFS_NATIVE"]) <= set(requirements["TEST"])
+    assert set(requirements["HDFS_NATIVE"] + requirements["BROWSER"]) <= set(requirements["TEST"])
     assert len(metadata.get_all("Requires-Dist", [])) == sum(map(len, requirements.values()))
 
 
