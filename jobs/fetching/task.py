@@ -176,7 +176,7 @@ class _PartAsked(NamedTuple):
 
 class _PageRendered(NamedTuple):
     result: FetchResult
-    rendered: Rendered
+    rendered: Future[Rendered]
 
 
 class FetchTask:
@@ -221,6 +221,9 @@ class FetchTask:
         self._urls: set[str] = {request.url for request in requests} if fetch.redirects else set()
         self._filter: UrlFilter | None = build(settings) if fetch.redirects else None
         for request in requests:
+            if (refusal := self._refusal_at_once(request)) is not None:
+                self._results.append(result_of_refusal(request, refusal))
+                continue
             home = self._hosts.get(request.host)
             if home is None:
                 home = self._hosts[request.host] = _Host(request.host)
@@ -372,7 +375,7 @@ class FetchTask:
                 self._part_asked(message, now)
             else:
                 self._rendering -= 1
-                self._rendered(*message)
+                self._rendered(message.result, message.rendered.result())
 
     # -- addresses ---------------------------------------------------------------------------------------
 
@@ -461,7 +464,7 @@ class FetchTask:
         home, request = errand.home, errand.request
         assert home.addresses is not None
         if request is not None:
-            refusal = self._refusal(errand, request, now)
+            refusal = self._refusal_by_addresses(home)
             if refusal is None:
                 rules = self._rules(errand)
                 if rules is None:
@@ -496,19 +499,22 @@ class FetchTask:
         self._equip(errand)
         return True
 
-    def _refusal(self, errand: Errand, request: FetchRequest, now: float) -> robots.Refusal | None:
-        """What settles a page before robots.txt is looked at."""
-        home = errand.home
+    def _refusal_at_once(self, request: FetchRequest) -> robots.Refusal | None:
+        """What settles a page before anybody looks at its host."""
         if problem := unsendable(request):
             return robots.Refusal(FetchOutcome.gone, "bad_request", problem)
+        if self._skip and request.url.partition("?")[0].lower().endswith(self._skip):
+            return robots.Refusal(FetchOutcome.gone, "extension", "fetch.skip_extensions")
+        return None
+
+    def _refusal_by_addresses(self, home: _Host) -> robots.Refusal | None:
+        """What settles all pages of a host before robots.txt is looked at."""
         if home.error is not None:
             if home.passing:
                 return robots.Refusal(FetchOutcome.postponed, "dns_unavailable", home.error)
             return robots.Refusal(FetchOutcome.retry, "dns", home.error)
         if home.refused is not None:
             return robots.Refusal(FetchOutcome.gone, "private_address", home.refused)
-        if self._skip and request.url.partition("?")[0].lower().endswith(self._skip):
-            return robots.Refusal(FetchOutcome.gone, "extension", "fetch.skip_extensions")
         return None
 
     def _equip(self, errand: Errand) -> None:
@@ -763,7 +769,9 @@ class FetchTask:
     def _follow(self, errand: Errand, result: FetchResult) -> None:
         """Queue the target of a redirect within the host, unless it is a loop, unwanted, or in the list anyway."""
         target, request = result.redirect_to, errand.request
-        assert target is not None and request is not None and self._filter is not None
+        assert target is not None
+        assert request is not None
+        assert self._filter is not None
         host = host_of(target)
         if (
             host != errand.home.name
@@ -802,7 +810,7 @@ class FetchTask:
             return done
 
         def finished(future: Future[Rendered]) -> None:
-            self._inbox.put(_PageRendered(result, future.result()))
+            self._inbox.put(_PageRendered(result, future))
             self._wake()
 
         self._rendering += 1
@@ -816,6 +824,8 @@ class FetchTask:
         self._results.append(result)
 
     def _part_asked(self, asked: _PartAsked, now: float) -> None:
+        if not asked.done.set_running_or_notify_cancel():
+            return
         part, url = asked.part, asked.part.url.partition("#")[0]
         probe = FetchRequest(b"", url, part.method, part.headers, part.body, "", None, None, 0)
         if self.closing == "stopped" or unsendable(probe) is not None:

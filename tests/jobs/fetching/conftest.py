@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from crawldb.settings import Settings
-from crawldb.urls import canonicalize, host_of
+from crawldb.urls import canonicalize, host_of, origin_of
 from jobs.fetching import ENGINES, FetchReport, FetchRequest, FetchResult, KnownRobots
 
 
@@ -241,6 +241,12 @@ def polite(**fetch: Any) -> Settings:
     return settings
 
 
+def no_robots(*urls: str) -> list[KnownRobots]:
+    """What the host store knows of these URLs' origins: there was no robots.txt a minute ago."""
+    now = time.time_ns() // 1_000_000 - 60_000
+    return [KnownRobots(origin_of(url), f"{origin_of(url)}/robots.txt", now, 404, None, False, None) for url in urls]
+
+
 @pytest.fixture(params=sorted(ENGINES))
 def crawl(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
     """`crawl(requests_or_urls, settings, …)` runs every engine in turn."""
@@ -290,6 +296,7 @@ class Tools:
     after = staticmethod(after)
     request = staticmethod(make_request)
     polite = staticmethod(polite)
+    no_robots = staticmethod(no_robots)
 
 
 @pytest.fixture

@@ -387,7 +387,8 @@ def test_dripping_servers_hold_nobody(
 
 def test_nobody_listens(crawl: Crawl, server: Any, tools: Any) -> None:
     server.url("/")  # to have a port
-    result = crawl(f"http://127.0.9.77:{server.port}/").only
+    url = f"http://127.0.9.77:{server.port}/"
+    result = crawl(url, known=tools.no_robots(url)).only
     assert (result.outcome, result.reason, result.http_status) == (O.retry, "connect", None)
     assert "127.0.9.77" in result.detail
 
@@ -457,15 +458,19 @@ class TestTls:
         assert run.results[0].ip_address == "127.0.9.1"
         assert tls_server.connections == 1
 
-    def test_another_hosts_certificate(self, crawl: Crawl, tls_server: Any) -> None:
-        result = crawl(tls_server.url("/", host="127.0.9.2")).only
+    def test_another_hosts_certificate(self, crawl: Crawl, tls_server: Any, tools: Any) -> None:
+        url = tls_server.url("/", host="127.0.9.2")
+        result = crawl(url, known=tools.no_robots(url)).only
         assert (result.outcome, result.reason) == (O.retry, "tls")
         assert "127.0.9.2" in result.detail
         assert tls_server.arrivals == []
 
-    def test_nobody_vouches_for_it(self, crawl: Crawl, tls_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nobody_vouches_for_it(
+        self, crawl: Crawl, tls_server: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.undo()
-        result = crawl(tls_server.url("/")).only
+        url = tls_server.url("/")
+        result = crawl(url, known=tools.no_robots(url)).only
         assert (result.outcome, result.reason) == (O.retry, "tls")
         assert tls_server.arrivals == []
 
@@ -484,7 +489,8 @@ class TestTls:
 
             thread = threading.Thread(target=greet)
             thread.start()
-            result = crawl(f"https://127.0.9.1:{listener.getsockname()[1]}/").only
+            url = f"https://127.0.9.1:{listener.getsockname()[1]}/"
+            result = crawl(url, known=tools.no_robots(url)).only
             thread.join(10)
         assert (result.outcome, result.reason) == (O.retry, "tls")
 
@@ -496,7 +502,7 @@ class TestTls:
         with socket.create_server(("127.0.9.1", 0)) as listener:
             began = time.monotonic()
             url = f"https://127.0.9.1:{listener.getsockname()[1]}/"
-            result = crawl(url, tools.polite(timeout=timeout, max_seconds=0.5)).only
+            result = crawl(url, tools.polite(timeout=timeout, max_seconds=0.5), known=tools.no_robots(url)).only
         assert time.monotonic() - began < 10
         assert (result.outcome, result.reason) == (O.retry, "timeout")
 
@@ -513,7 +519,7 @@ def test_it_does_not_run_without_a_name(name: str, server: Any, tools: Any) -> N
     settings = tools.polite()
     settings.http.agent_name = "  "
     with pytest.raises(UsageError, match=r"http\.agent_name is not set.*--set http\.agent_name="):
-        ENGINES[name]([tools.request(server.url("/"))], settings, print, __import__("threading").Event())
+        ENGINES[name]([tools.request(server.url("/"))], settings, print, __import__("threading").Event(), ())
     assert server.arrivals == []
 
 
@@ -552,3 +558,5 @@ def test_the_engine_of_the_settings() -> None:
         engine(settings)
     settings.fetch.engine = "jobs.fetching.requests_engine:fetch"
     assert engine(settings) is ENGINES["requests"]
+    settings.fetch.engine = "curl"
+    assert engine(settings) is ENGINES["curl"]
