@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from crawldb import hosts as hostdb
 from crawldb import orders, schema, selection, shards
 from crawldb.errors import CobnutError, Interrupted
 from crawldb.segments import Segment
@@ -68,6 +69,11 @@ class Generate(CrawlJob):
         segment = Segment(run.segments.fs, self.context["segment"])
         hosts, names = selection.host_groups(best["host"], self.settings.generate.count_mode)
         task_of = selection.assign_tasks(hosts, len(names), self.context["tasks"])
+        # A day at most (RFC 9309 §2.4), counted from here: what gets too old on the way, fetch asks for again.
+        fresh_since = self.context["now"] - int(min(self.settings.fetch.robots_max_age, 86_400) * 1000)
+        known = hostdb.write_hostlists(
+            run.hosts.snapshot_or_new(self.settings.store), segment, best["host"], task_of, fresh_since
+        )
         files = []
         for task in range(self.context["tasks"]):
             mine = np.flatnonzero(task_of == task)
@@ -79,7 +85,7 @@ class Generate(CrawlJob):
         queues = np.bincount(hosts, minlength=len(names))
         longest = int(np.argmax(queues))
         yield None, {
-            "files": files, "rows": best.num_rows, "hosts": len(names),
+            "files": files, "hostlist": [file.to_dict() for file in known], "rows": best.num_rows, "hosts": len(names),
             "longest": {"host": names[longest], "requests": int(queues[longest])},
         }  # fmt: skip
 
@@ -111,6 +117,8 @@ def run(run: Run) -> Segment | None:
                 say(f"generate  nothing is due{waiting} {watch}")
                 return None
             files = [shards.File.from_dict(file) for file in plan["files"]]
+            known = [shards.File.from_dict(file) for file in plan["hostlist"]]
+            segment.commit("hostlist", known, now, {})
             segment.commit("fetchlist", files, now, {"due": ready, "longest": plan["longest"], "hosts": plan["hosts"]})
             run.segments.commit(segment, number, now, in_flight)
         except BaseException as error:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pyarrow as pa
 
 from crawldb import schema, shards, update
-from crawldb.segments import Segments
+from crawldb.segments import DATASETS, Segments
 from crawldb.settings import Policy, StoreSettings
 from crawldb.store import LogEntry, Store
 from tests.crawldb import tables
@@ -174,7 +174,7 @@ def garbage(crawl_dir: str) -> list[str]:
     named |= {f"segments/log/{number:08d}.json" for number in range(segments.last_number() + 1)}
     for segment in committed:
         named.add(f"segments/{segment.name}/_generate.json")
-        for dataset in ("fetchlist", "content", "parsed"):
+        for dataset in DATASETS:
             if segment.is_complete(dataset):
                 named.add(f"segments/{segment.name}/{dataset}/_manifest.json")
                 named |= {f"segments/{segment.name}/{dataset}/{file.name}" for file in segment.files(dataset)}

@@ -24,7 +24,7 @@ from crawldb.shards import Cursor, Reader, Writer
 FS = LocalFileSystem()
 SCHEMAS = {
     "state": schema.STATE, "delta": schema.DELTA, "fetchlist": schema.FETCHLIST, "content": schema.CONTENT,
-    "parsed": schema.PARSED,
+    "parsed": schema.PARSED, "host": schema.HOST, "hostlist": schema.HOSTLIST,
 }  # fmt: skip
 
 # Few values for each byte that matters, so that fingerprints share their first 8 bytes, or all but the last, or end
@@ -46,6 +46,8 @@ def spelled(kind: pa.DataType) -> str:
         return f"dictionary<{spelled(kind.index_type)}, {spelled(kind.value_type)}>"
     if pa.types.is_map(kind):
         return f"map<{spelled(kind.key_type)}, {spelled(kind.item_type)}>"
+    if pa.types.is_fixed_size_list(kind):
+        return f"list<{spelled(kind.value_type)}>[{kind.list_size}]"
     if pa.types.is_list(kind):
         return f"list<{spelled(kind.value_type)}>"
     if pa.types.is_struct(kind):
