@@ -263,7 +263,7 @@ def _write_hosts(arguments: argparse.Namespace) -> None:
         found = snapshot.scan(hosts.SHOWN_NEEDED)
     tables = (hosts.shown(table) for table in found)
     if arguments.top:
-        tables = iter([hosts.busiest(tables, arguments.top)])
+        tables = (table for table in [hosts.busiest(tables, arguments.top)])
     kept = pa.schema([hosts.SHOWN.field(name) for name in columns])
     with _output(arguments.output) as (output, width):
         rows = formats.FORMATS[arguments.format or "jsonl"](

@@ -42,7 +42,8 @@ CONTENT_NEEDED = ("host", "outcome", "http_status", "reason", "fetched_at", "ela
 _DECIDING = ("fingerprint", "robots_at", "measured_at")
 _SUMS = ("requests", *(outcome.name for outcome in FetchOutcome), "bytes")
 _EARLIEST, _LATEST = ("first_seen",), ("last_seen", "answered_at", "robots_at", "measured_at")
-_NEVER = np.iinfo(np.int64).min
+_NEVER = -(1 << 62)
+"""Instead of a null where times are compared: earlier than all; -_NEVER is later than all."""
 _ROBOTS = [field.name for field in schema.ROBOTS]
 _LOOKED_UP_AT_ONCE = 4096
 
@@ -101,7 +102,7 @@ def _merged(table: pa.Table, sizes: Ints) -> pa.Table:
         if field.name in _SUMS:
             merged = pa.array(np.add.reduceat(column.to_numpy(), starts))
         elif field.name in _EARLIEST:
-            merged = _times(-_latest(-_int64(column, -_NEVER - 1), starts))
+            merged = _times(-_latest(-_int64(column, -_NEVER), starts))
         elif field.name in _LATEST:
             merged = _times(_latest(_int64(column, _NEVER), starts))
         elif field.name == "crawl_delay":
@@ -133,7 +134,7 @@ def _latest(times: Ints, starts: Ints) -> Ints:
 
 
 def _times(values: Ints) -> pa.Array:
-    return pa.array(values, pa.int64(), mask=np.abs(values) >= -(_NEVER + 1)).cast(schema.TIME)
+    return pa.array(values, pa.int64(), mask=np.abs(values) >= -_NEVER).cast(schema.TIME)
 
 
 def _of_the_latest(times: pa.ChunkedArray, starts: Ints, group: Ints) -> NDArray[np.bool_]:
@@ -249,7 +250,7 @@ def of_content(content: pa.Table, measured_at: int) -> pa.Table:
     bucket = np.minimum(np.log2(elapsed).astype(np.int64), LATENCY_BUCKETS - 1)
     latency = np.bincount(host[answered] * LATENCY_BUCKETS + bucket, minlength=rows * LATENCY_BUCKETS)
     times = _int64(content["fetched_at"], 0)
-    last_seen, answered_at, first_seen = np.full(rows, _NEVER), np.full(rows, _NEVER), np.full(rows, -(_NEVER + 1))
+    last_seen, answered_at, first_seen = np.full(rows, _NEVER), np.full(rows, _NEVER), np.full(rows, -_NEVER)
     np.maximum.at(last_seen, host, times)
     np.maximum.at(answered_at, host[answered], times[answered])
     np.minimum.at(first_seen, host, times)
@@ -446,8 +447,8 @@ def shown(table: pa.Table) -> pa.Table:
     robots = lists.flatten()
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     origins = pa.MapArray.from_arrays(pa.array(offsets), robots.field("origin"), robots.field("status"))
-    failing = np.full(table.num_rows, -(_NEVER + 1))
-    since = _int64(pa.chunked_array([robots.field("failing_since")]), -(_NEVER + 1))
+    failing = np.full(table.num_rows, -_NEVER)
+    since = _int64(pa.chunked_array([robots.field("failing_since")]), -_NEVER)
     np.minimum.at(failing, np.repeat(np.arange(table.num_rows), lengths), since)
     columns: dict[str, Any] = {
         "robots": pc.if_else(pa.array(lengths > 0), origins, pa.scalar(None, origins.type)),
