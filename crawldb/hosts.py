@@ -482,5 +482,5 @@ def needed_of_delta(columns: Sequence[str]) -> list[str]:
 
 HOSTDB = Kind(
     "hostdb", schema.HOST, schema.HOST, _DECIDING, needed_of_delta, apply_all,
-    "no host store here yet; the first updatedb makes it", row_group=4096,
+    "no host store here yet; the first updatedb makes it", row_group=4096, shards=1,
 )  # fmt: skip

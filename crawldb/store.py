@@ -90,6 +90,8 @@ class Kind:
     missing: str
     """What is said where there is none."""
     row_group: int = shards.ROW_GROUP
+    shards: int = 0
+    """Of a new store; 0: store.shards."""
 
 
 CRAWLDB = Kind(
@@ -183,7 +185,7 @@ class Store:
         """The newest version; of a store that is not there yet an empty one, version -1."""
         if self.versions():
             return self.snapshot()
-        return Snapshot(self, LogEntry(-1, "new", 0, settings.shards, None, ()))
+        return Snapshot(self, LogEntry(-1, "new", 0, self.kind.shards or settings.shards, None, ()))
 
     def entry(self, version: int) -> LogEntry:
         """The log entry of a version. FileNotFoundError if there is none."""

@@ -223,7 +223,7 @@ def test_the_state_is_all_deltas_merged(
     tmp_path_factory: pytest.TempPathFactory, history: list[list[tuple[int, int]]], compacted: bool
 ) -> None:
     store = Store(str(tmp_path_factory.mktemp("store")), HOSTDB)
-    entry = store.snapshot_or_new(StoreSettings(shards=2)).entry
+    entry = LogEntry(-1, "new", 0, 2, None, ())
     for chosen in history:
         entry = commit(store, entry, hosts.merge([rows_of(chosen)]))
     expected = as_rows(hosts.merge([hosts.merge([rows_of(chosen)]) for chosen in history]))
@@ -255,7 +255,7 @@ def test_hostlists_hold_what_is_fresh_or_fails_of_each_tasks_hosts(tmp_path: Pat
     stale = [(*known(f"s{place}.test", NOW - DAY), None) for place in range(20)]
     failing = [(*known("f.test", NOW - DAY, status=503, body=None, failing_since=NOW - 9 * DAY), None)]
     learned = [hosts.of_robots(many(9000)), hosts.of_robots(hosts.learned(stale + failing))]
-    commit(store, store.snapshot_or_new(StoreSettings()).entry, hosts.merge(learned))
+    commit(store, LogEntry(-1, "new", 0, 4, None, ()), hosts.merge(learned))
     segment = Segments(str(tmp_path)).begin(NOW, 0)
     asked = [f"m{place}.test" for place in range(0, 9000, 2)] + ["s3.test", "f.test", "new.test"] + ["m0.test"] * 5
     column = pa.chunked_array([pa.array(asked).dictionary_encode()])
