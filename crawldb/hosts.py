@@ -72,7 +72,7 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
 
     `fingerprint` must be among the columns, with `crawl_delay` also `robots_at`, and with `latency` `measured_at`.
     """
-    table = pa.concat_tables(tables)
+    table = pa.concat_tables(tables).combine_chunks()  # `take` is five times slower on lists in several chunks
     keys = shards.key_bytes(table["fingerprint"])
     if not len(keys):
         return table
@@ -86,7 +86,7 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
         rows = order[np.repeat(several, sizes)]
         merged = _merged(table.take(pa.array(rows)).combine_chunks(), sizes[several])
         source[several] = np.arange(len(merged)) + len(order)
-        table = pa.concat_tables([table, merged])
+        table = pa.concat_tables([table, merged]).combine_chunks()
     elif (source[1:] > source[:-1]).all():
         return table
     return table.take(pa.array(source))
