@@ -1,4 +1,4 @@
-"""`dump.py`, `cobnut dump`: looks into the crawldb. Rows, one row, or statistics.
+"""`dump.py`, `cobnut dump`: looks into the crawldb: rows, one row, or statistics; or into the host store.
 
 Owns the command: its arguments, which rows are meant, and where the output goes. How rows are written is `formats`'s
 business, what a condition is `conditions`'s and its language `where`'s, counting `statistics`'s, the story of one row
@@ -30,6 +30,12 @@ from crawldb.store import Snapshot, Store, now_ms
 
 TABLE_COLUMNS = ("url", "status", "http_status", "reason", "depth", "score", "fetched_at", "due_at")
 """What `--format table` shows unless --columns says otherwise."""
+
+HOST_TABLE_COLUMNS = (
+    "host", "requests", "success", "gone", "retry", "postponed", "latency_median", "latency_95", "crawl_delay",
+    "last_seen",
+)  # fmt: skip
+"""The same of --hosts."""
 
 _TOP_SLACK = 1 << 16
 """Rows that may wait beyond the N best before the rest is thrown away."""
@@ -70,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "most first (a table unless --format says otherwise; * stands for hosts with few)")  # fmt: skip
     add("--url", metavar="URL", help="one row, by any spelling of its URL, and why it is what it is")
     add("--host", metavar="H", help="rows of this host")
+    add("--hosts", action="store_true", help="what is known of each host instead: requests by outcome and reason, "
+        "latency, Crawl-delay, robots.txt; with --top the N hosts with the most requests")  # fmt: skip
     add("--status", metavar="S", help=f"rows with this status, or these (a,b): {', '.join(_statuses())}")
     add("--top", metavar="N", type=_positive, help="the N rows with the highest scores, highest first")
     add("--where", metavar="EXPR", help="rows for which this is true, for example: \"status = 'gone' AND reason LIKE "
@@ -94,10 +102,13 @@ _positive.__name__ = "whole number"  # what argparse calls it in its message
 
 def _run(arguments: argparse.Namespace, now: int) -> None:
     _check(arguments)
-    condition = _condition(arguments, now)
-    columns = _chosen_columns(arguments)
     if any(":/" in path for path in (arguments.crawl_dir, arguments.output or "")):
         filesystem.configure(settings.load().hdfs)
+    if arguments.hosts:
+        _write_hosts(arguments)
+        return
+    condition = _condition(arguments, now)
+    columns = _chosen_columns(arguments, schema.STATE.names, TABLE_COLUMNS)
     snapshot = Store(arguments.crawl_dir).snapshot(arguments.as_of)
     if arguments.refused:
         _write_refused(arguments)
@@ -112,10 +123,11 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     """Options that do not go together."""
     alone = {
-        "--refused": ("--stats", "--url", "--status", "--top", "--where", "--columns", "--as-of"),
+        "--refused": ("--stats", "--url", "--status", "--top", "--where", "--columns", "--as-of", "--hosts"),
         "--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns"),
+        "--hosts": ("--url", "--stats", "--status", "--where"),
     }  # fmt: skip
-    names = ("--refused", "--stats", "--url", "--host", "--status", "--top", "--where", "--columns", "--as-of")
+    names = ("--refused", "--stats", "--url", "--host", "--hosts", "--status", "--top", "--where", "--columns", "--as-of")
     values = {name: getattr(arguments, name[2:].replace("-", "_")) for name in names}
     given = {name for name, value in values.items() if value is not None and value is not False}
     for option, excluded in alone.items():
@@ -160,11 +172,11 @@ def _statuses() -> list[str]:
     return [status.name for status in schema.Status]
 
 
-def _chosen_columns(arguments: argparse.Namespace) -> list[str]:
-    known = schema.STATE.names
+def _chosen_columns(arguments: argparse.Namespace, known: list[str], shown: Sequence[str]) -> list[str]:
+    """Those of --columns; without it `shown` in a table, all that are `known` elsewhere."""
     if arguments.columns is None:
         short = arguments.format == "table" and arguments.url is None
-        return list(TABLE_COLUMNS) if short else list(known)
+        return list(shown) if short else list(known)
     names = [name.strip() for name in arguments.columns.split(",")]
     for place, name in enumerate(names):
         if name not in known:
@@ -246,6 +258,27 @@ def _write_request(snapshot: Snapshot, columns: list[str], arguments: argparse.N
             chosen = row.select(columns)
             kept = pa.schema([schema.STATE.field(name) for name in columns])
             formats.FORMATS[arguments.format]([chosen], kept, output, width)
+
+
+def _write_hosts(arguments: argparse.Namespace) -> None:
+    from crawldb import hosts
+
+    columns = _chosen_columns(arguments, hosts.SHOWN.names, HOST_TABLE_COLUMNS)
+    snapshot = Store(arguments.crawl_dir, hosts.HOSTDB).snapshot(arguments.as_of)
+    if arguments.host is not None:
+        found = snapshot.select(hosts.fingerprints([_host(arguments.host)]), hosts.SHOWN_NEEDED)
+    else:
+        found = snapshot.scan(hosts.SHOWN_NEEDED)
+    tables = (hosts.shown(table) for table in found)
+    if arguments.top:
+        tables = (table for table in [hosts.busiest(tables, arguments.top)])
+    kept = pa.schema([hosts.SHOWN.field(name) for name in columns])
+    with _output(arguments.output) as (output, width):
+        rows = formats.FORMATS[arguments.format or "jsonl"](
+            (table.select(columns) for table in tables), kept, output, width
+        )
+    if arguments.host is not None and not rows:
+        print(f"dump: {arguments.host} was never asked", file=sys.stderr)
 
 
 def _write_statistics(

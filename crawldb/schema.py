@@ -1,7 +1,7 @@
 """Every column of every dataset: its name, Arrow type, unit, meaning and an example.
 
-Owns the vocabulary (`Status`, `FetchOutcome`) and the schemas of the crawldb's state and deltas and of a
-segment's three datasets. Does not read or write anything: `shards` does.
+Owns the vocabulary (`Status`, `FetchOutcome`) and the schemas of the crawldb's state and deltas, of the host store
+and of a segment's datasets. Does not read or write anything: `shards` does.
 
 Times are UTC milliseconds. A null `method` means a plain GET without body; that is nearly every request, so
 `method`, `headers` and `body` cost nothing on disk for them.
@@ -17,7 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
-"""Stored in every file and log entry; a newer one is refused instead of misread."""
+"""Stored in every file and log entry; a newer one is refused instead of misread.
+
+A new nullable column does not raise it: who does not know the column ignores it, and in files that came before it, it
+is read as null.
+"""
 
 FINGERPRINT = pa.binary(20)
 SIGNATURE = pa.binary(16)
@@ -164,6 +168,7 @@ CONTENT_COLUMNS = (
     Column("response_headers", HEADERS, "The answer's header fields, in order, as sent",
            [{"name": "Content-Type", "value": "text/html"}]),
     Column("content", pa.binary(), "The answer's body, content-encoding removed", b"<html>..."),
+    Column("content_bytes", pa.int32(), "Length of `content`, for who does not read it", 30_000, unit="bytes"),
     Column("truncated", NAME, "Why the content is cut off (bytes, seconds, broken); null: it is whole", None),
     Column("rendered", pa.binary(), "The DOM after the page's scripts ran, as HTML in UTF-8; null: not rendered", None),
     Column("rendered_url", pa.string(), "Where the page's scripts had led by then", None),
@@ -193,6 +198,55 @@ PARSED_COLUMNS = (
 )  # fmt: skip
 
 
+ROBOTS = pa.struct([
+    ("origin", pa.string()), ("url", pa.string()), ("fetched_at", TIME), ("status", pa.int16()),
+    ("body", pa.large_binary()), ("truncated", pa.bool_()), ("failing_since", TIME),
+])  # fmt: skip
+"""What is known of one origin's robots.txt; the fields are those of HOSTLIST_COLUMNS by the same names."""
+
+LATENCY_BUCKETS = 16
+
+_HOST = (
+    Column("fingerprint", FINGERPRINT, "SHA-1 of the host's name, the key of the host store",
+           "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
+    Column("host", pa.string(), "The host, without port", "example.com", nullable=False),
+)  # fmt: skip
+
+HOST_COLUMNS = (
+    *_HOST,
+    Column("robots", pa.list_(ROBOTS), "What was last learned of the robots.txt of each of its origins", []),
+    Column("robots_at", TIME, "When one of them could last be read", "2026-11-24T10:15:00.000Z"),
+    Column("crawl_delay", pa.float32(), "What that one asked for; null: nothing", 2.0, unit="seconds"),
+    Column("requests", pa.int64(), "Its requests that came to an outcome, in all rounds", 120, nullable=False),
+    *(Column(outcome.name, pa.int64(), f"Of them: outcome {outcome.name}", 100 if not outcome else 2, nullable=False)
+      for outcome in FetchOutcome),
+    Column("reasons", pa.map_(pa.string(), pa.int64()), "Of them: by reason", {"http_404": 2}),
+    Column("bytes", pa.int64(), "Content it sent, in all rounds", 3_600_000, unit="bytes", nullable=False),
+    Column("latency", pa.list_(pa.int32(), LATENCY_BUCKETS), "How many of its answers took 2^i up to 2^(i+1) ms, by i "
+           "(the first: less than 2 ms; the last: 2^15 ms and more), in the last round that had any",
+           [0, 0, 0, 0, 3, 40, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0], nullable=False),
+    Column("measured_at", TIME, "When that round began; null: it never answered", "2026-11-24T10:00:00.000Z"),
+    Column("answered_at", TIME, "When it was last asked something that it answered", "2026-11-24T10:15:00.000Z"),
+    Column("first_seen", TIME, "When it was first asked", "2026-11-01T08:00:00.000Z"),
+    Column("last_seen", TIME, "When it was last asked", "2026-11-24T10:15:00.000Z"),
+)  # fmt: skip
+
+HOSTLIST_COLUMNS = (
+    *_HOST,
+    Column("origin", pa.string(), "Scheme, host and port that the robots.txt holds for", "https://example.com",
+           nullable=False),
+    Column("url", pa.string(), "Where it was found, redirects followed", "https://example.com/robots.txt"),
+    Column("fetched_at", TIME, "When it was last asked for", "2026-11-24T10:15:00.000Z", nullable=False),
+    Column("status", pa.int16(), "Status code of the last answer; null: there was none", 200),
+    Column("body", pa.large_binary(), "The file, of a 2xx answer", b"User-agent: *"),
+    Column("truncated", pa.bool_(), "True: the file is longer", False),
+    Column("failing_since", TIME, "When the attempts in a row began that ended with 5xx, 429 or no answer; null: it "
+           "does not fail", None),
+    Column("crawl_delay", pa.float32(), "What it asks of us", 2.0, unit="seconds"),
+)  # fmt: skip
+"""One robots.txt. `hostlist` says what was known of the hosts of a fetch task, `hosts` what the task learned."""
+
+
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The Arrow schema of a dataset, its descriptions and units in the fields' metadata."""
     return pa.schema([
@@ -207,6 +261,8 @@ DELTA = arrow_schema(DELTA_COLUMNS)
 FETCHLIST = arrow_schema(FETCHLIST_COLUMNS)
 CONTENT = arrow_schema(CONTENT_COLUMNS)
 PARSED = arrow_schema(PARSED_COLUMNS)
+HOST = arrow_schema(HOST_COLUMNS)
+HOSTLIST = arrow_schema(HOSTLIST_COLUMNS)
 
 
 def codes(column: pa.ChunkedArray | pa.Array, names: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int8]]:

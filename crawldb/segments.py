@@ -7,6 +7,8 @@ adoption of what killed tasks had finished. Knows nothing of how the files come 
     segments/20261124T101500Z/
         _generate.json                       the number in segments/log that its generate hoped for
         fetchlist/part-00000-….parquet       one per fetch task
+        hostlist/part-00000-….parquet        what is known of the robots.txt of the hosts of that fetch task
+        hosts/part-00000-….parquet           what that fetch task learned of them
         content/part-00000-0003-….parquet    chunks: fetch task, number of the chunk, whoever wrote it
         parsed/part-00000-0003-….parquet     one per content chunk, rows in the same order
         */_manifest.json                     the dataset is complete and consists of the files named here
@@ -28,11 +30,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crawldb import shards
+from crawldb import schema, shards
 from crawldb.errors import ConflictError, CorruptionError, UsageError
 from crawldb.filesystem import FileSystem, resolve
 
-DATASETS = ("fetchlist", "content", "parsed")
+DATASETS = ("fetchlist", "hostlist", "hosts", "content", "parsed")
+"""Segments from before there was a host store have no hostlist and no hosts."""
+SCHEMAS = {
+    "fetchlist": schema.FETCHLIST, "hostlist": schema.HOSTLIST, "hosts": schema.HOSTLIST, "content": schema.CONTENT,
+    "parsed": schema.PARSED,
+}  # fmt: skip
 PHASES = ("fetch", "parse", "updatedb")
 """What a committed segment still needs, in order: the first is missing content, then parsed, then the crawldb's log."""
 
@@ -48,6 +55,11 @@ class Segment:
     def name(self) -> str:
         """Its start time, `20261124T101500Z`."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def began(self) -> int:
+        """That time, UTC milliseconds."""
+        return int(datetime.strptime(f"{self.name}+0000", "%Y%m%dT%H%M%SZ%z").timestamp()) * 1000
 
     def dataset(self, dataset: str) -> str:
         """The directory of one of DATASETS."""
@@ -100,6 +112,11 @@ class Segment:
             if name not in named:
                 self.fs.remove(f"{self.dataset(dataset)}/{name}")
 
+    def files_by_task(self, dataset: str) -> dict[int, str]:
+        """The names of a dataset with (at most) one file a fetch task; none if the dataset is not there."""
+        files = self.files(dataset) if self.is_complete(dataset) else []
+        return {int(file.name.split("-")[1]): file.name for file in files}
+
     def part_path(self, dataset: str, *numbers: int) -> str:
         """A name for a new file of a dataset; every call yields another."""
         first, *more = numbers
@@ -114,7 +131,8 @@ class Segment:
 
     def read(self, dataset: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One file of a dataset, whole; `columns` may name parts of nested columns by their path."""
-        with contextlib.closing(shards.Reader(self.fs, f"{self.dataset(dataset)}/{name}")) as reader:
+        path = f"{self.dataset(dataset)}/{name}"
+        with contextlib.closing(shards.Reader(self.fs, path, SCHEMAS[dataset])) as reader:
             return reader.read(columns)
 
     def fingerprints(self, dataset: str = "fetchlist") -> NDArray[np.uint8]:

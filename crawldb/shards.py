@@ -23,7 +23,10 @@ from crawldb.filesystem import FileSystem, unfinished
 from crawldb.schema import SCHEMA_VERSION
 
 ROW_GROUP = 1 << 17
-"""Rows of a row group: the unit of reading, and so of memory."""
+"""Rows of a row group: the unit of reading, and so of memory; fewer where they are large, …"""
+
+ROW_GROUP_BYTES = 128 << 20
+"""… for in memory a row group has about so many bytes at most."""
 
 _BEATEN = "{}: removed while it was written, because another writer committed first; run it again"
 _VERSION_KEY = b"cobnut.schema_version"
@@ -181,7 +184,7 @@ class Writer:
         self._fs, self._path, self._row_group = fs, path, row_group
         self._schema = schema.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
         self._pending: list[pa.Table] = []
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         self._rows = 0
         self._written = unfinished(path)
         try:
@@ -217,7 +220,8 @@ class Writer:
             return
         self._pending.append(table)
         self._pending_rows += table.num_rows
-        if self._pending_rows >= self._row_group:
+        self._pending_bytes += table.nbytes
+        if self._pending_rows >= self._row_group or self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush(whole_groups_only=True)
 
     def close(self) -> File:
@@ -248,12 +252,15 @@ class Writer:
         if not self._pending_rows:
             return
         table = pa.concat_tables(self._pending)
-        rows = table.num_rows - table.num_rows % self._row_group if whole_groups_only else table.num_rows
+        groups = -(-self._pending_bytes // ROW_GROUP_BYTES)
+        group = min(self._row_group, -(-table.num_rows // groups)) if groups > 1 else self._row_group
+        rows = table.num_rows - table.num_rows % group if whole_groups_only else table.num_rows
         if rows:
             ready = table.slice(0, rows).unify_dictionaries().select(self._schema.names).cast(self._schema)
-            self._parquet.write_table(_without_empty_maps(ready), row_group_size=self._row_group)
+            self._parquet.write_table(_without_empty_maps(ready), row_group_size=group)
         rest = table.slice(rows)
         self._pending, self._pending_rows = [rest] if rest.num_rows else [], rest.num_rows
+        self._pending_bytes = rest.nbytes
         self._rows += rows
 
     def __enter__(self) -> Writer:
@@ -267,9 +274,9 @@ class Writer:
 
 
 class Reader:
-    """One Parquet file that `Writer` wrote."""
+    """One Parquet file that `Writer` wrote. Columns of `schema` that it lacks, being older than they, are null."""
 
-    def __init__(self, fs: FileSystem, path: str) -> None:
+    def __init__(self, fs: FileSystem, path: str, schema: pa.Schema | None = None) -> None:
         self._path = path
         try:
             self._source = fs.open_input(path)
@@ -286,6 +293,10 @@ class Reader:
             raise CorruptionError(
                 f"{path}: schema version {version} is newer than this program's {SCHEMA_VERSION}; install a newer cobnut"
             )
+        self._schema: pa.Schema = self._parquet.schema_arrow
+        self._lacking = [field for field in schema or () if field.name not in self._schema.names]
+        for field in self._lacking:
+            self._schema = self._schema.append(field)
 
     @property
     def rows(self) -> int:
@@ -308,13 +319,32 @@ class Reader:
                 at, found = match(keys, np.frombuffer(fingerprint, np.uint8).reshape(1, -1))
                 if found[0]:
                     return self._read(group, None).slice(int(at[0]), 1)
-        return self._parquet.schema_arrow.empty_table()
+        return self._schema.empty_table()
+
+    def select(self, keys: NDArray[np.uint8], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows whose fingerprints are among `keys` (sorted, unique), from each row group that has any."""
+        place = next(i for i, name in enumerate(self._parquet.schema.names) if name == "fingerprint")
+        whole = _whole(keys)
+        for group in range(self._parquet.metadata.num_row_groups):
+            near = keys
+            statistics = self._parquet.metadata.row_group(group).column(place).statistics
+            if statistics is not None and statistics.has_min_max:
+                bounds = _whole(np.frombuffer(statistics.min + statistics.max, np.uint8).reshape(2, _KEY_BYTES))
+                near = keys[np.searchsorted(whole, bounds[0]) : np.searchsorted(whole, bounds[1], side="right")]
+            if len(near):
+                at, found = match(key_bytes(self._read(group, ["fingerprint"])["fingerprint"]), near)
+                if found.any():
+                    yield self._read(group, columns).take(pa.array(at[found]))
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole file, for files that are known to be small; nested columns by their path (`outlinks.list…`)."""
         tables = list(self.tables(columns))
         if tables:
             return pa.concat_tables(tables).unify_dictionaries()
+        if self._lacking:
+            return self._schema.empty_table().select(
+                [name for name in columns or self._schema.names if "." not in name]
+            )
         return self._parquet.read_row_groups([], columns=columns)
 
     def close(self) -> None:
@@ -326,7 +356,8 @@ class Reader:
         """One row group. Columns that its statistics call all null, and most are, are made rather than decoded."""
         metadata = self._parquet.metadata.row_group(group)
         empty = self._all_null(metadata)
-        names = self._parquet.schema_arrow.names if columns is None else columns
+        empty.update(field.name for field in self._lacking)
+        names = self._schema.names if columns is None else columns
         try:
             filled = [name for name in names if name not in empty]
             table = self._parquet.read_row_group(group, columns=filled, use_threads=False)
@@ -334,7 +365,7 @@ class Reader:
             raise CorruptionError(f"{self._path}: row group {group} cannot be read: {error}") from None
         if len(filled) == len(names):
             return table
-        schema = self._parquet.schema_arrow
+        schema = self._schema
         wanted = dict.fromkeys(name.partition(".")[0] for name in names)
         fields = [schema.field(name) if name in empty else table.schema.field(name) for name in wanted]
         return pa.table(

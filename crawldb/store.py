@@ -1,8 +1,8 @@
-"""The crawldb on disk: a log of commits over base and delta files.
+"""A store on disk, the crawldb or another `Kind`: a log of commits over base and delta files.
 
-Owns what counts: a version of the crawldb is what `log/NNNNNNNN.json` says it is, and nothing else. Owns commits,
-snapshots, retention and the removal of what crashed writers left. What the columns mean is `update`'s business, how
-a file is laid out `shards`'s.
+Owns what counts: a version of a store is what `log/NNNNNNNN.json` says it is, and nothing else. Owns commits,
+snapshots, retention and the removal of what crashed writers left. What the crawldb's columns mean is `update`'s
+business, what the host store's do `hosts`'s, how a file is laid out `shards`'s.
 
     crawldb/log/00000007.json          one file per commit: the whole list of files of that version
     crawldb/00000003-base/part-…       the state of every request as of version 3
@@ -21,13 +21,14 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from crawldb import schema, shards, update
 from crawldb.errors import ConflictError, CorruptionError, UsageError
@@ -73,8 +74,35 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What sets one store of a crawl directory apart from another."""
+
+    name: str
+    """Its directory."""
+    state: pa.Schema
+    delta: pa.Schema
+    deciding: tuple[str, ...]
+    """The state's columns that `apply_all` always needs."""
+    needed_of_delta: Callable[[Sequence[str]], list[str]]
+    """The delta's columns that `apply_all` needs to compute these of the state."""
+    apply_all: Callable[[pa.Table, Iterable[tuple[pa.Table, Policy]]], pa.Table]
+    """The state after some deltas, in their order. Tables are sorted by fingerprint, each once; so is the result."""
+    missing: str
+    """What is said where there is none."""
+    row_group: int = shards.ROW_GROUP
+    shards: int = 0
+    """Of a new store; 0: store.shards."""
+
+
+CRAWLDB = Kind(
+    "crawldb", schema.STATE, schema.DELTA, update.DECIDING, update.needed_of_delta, update.apply_all,
+    "no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class LogEntry:
-    """One version of the crawldb: all it consists of, and what brought it."""
+    """One version of a store: all it consists of, and what brought it."""
 
     version: int
     kind: str
@@ -126,17 +154,18 @@ class LogEntry:
 
 
 class Store:
-    """A crawl directory's crawldb.
+    """A crawl directory's crawldb, or its store of another kind.
 
     >>> snapshot = Store("/crawl").snapshot()            # doctest: +SKIP
     >>> for table in snapshot.scan(["url", "status"]):   # doctest: +SKIP
     ...     print(table.num_rows)
     """
 
-    def __init__(self, crawl_dir: str) -> None:
+    def __init__(self, crawl_dir: str, kind: Kind = CRAWLDB) -> None:
         self.crawl_dir = crawl_dir
+        self.kind = kind
         self.fs, self.path = resolve(crawl_dir)
-        self.path += "/crawldb"
+        self.path += f"/{kind.name}"
 
     def versions(self) -> list[int]:
         """The versions in the log, oldest first."""
@@ -147,18 +176,18 @@ class Store:
         """The newest version, or version `as_of`. UsageError where there is none."""
         versions = self.versions()
         if not versions:
-            raise UsageError(
-                f"{self.crawl_dir}: no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)"
-            )
+            raise UsageError(f"{self.crawl_dir}: {self.kind.missing}")
         if as_of is not None and as_of not in versions:
             raise UsageError(f"--as-of {as_of}: there are the versions {_ranges(versions)}")
         return Snapshot(self, self.entry(versions[-1] if as_of is None else as_of))
 
     def snapshot_or_new(self, settings: StoreSettings) -> Snapshot:
-        """The newest version; of a crawldb that is not there yet an empty one, version -1."""
-        if self.versions():
-            return self.snapshot()
-        return Snapshot(self, LogEntry(-1, "new", 0, settings.shards, None, ()))
+        """The newest version; of a store that is not there yet an empty one, version -1."""
+        return self.snapshot() if self.versions() else self.new(settings)
+
+    def new(self, settings: StoreSettings) -> Snapshot:
+        """An empty store, version -1."""
+        return Snapshot(self, LogEntry(-1, "new", 0, self.kind.shards or settings.shards, None, ()))
 
     def entry(self, version: int) -> LogEntry:
         """The log entry of a version. FileNotFoundError if there is none."""
@@ -182,6 +211,11 @@ class Store:
     def part_path(self, version: int, kind: str, shard: int) -> str:
         """A name for a file of shard `shard` that a writer hoping for `version` may use; every call yields another."""
         return f"{self.path}/{version:08d}-{kind}/part-{shard:05d}-{uuid.uuid4().hex[:12]}.parquet"
+
+    def writer(self, version: int, kind: str, shard: int) -> shards.Writer:
+        """Writes a file of shard `shard`, kind `base` or `delta`, for who hopes for `version`."""
+        columns = self.kind.state if kind == "base" else self.kind.delta
+        return shards.Writer(self.fs, self.part_path(version, kind, shard), columns, self.kind.row_group)
 
     def commit_delta(
         self, onto: LogEntry, kind: str, files: dict[int, shards.File], policy: Policy, now: int,
@@ -267,11 +301,12 @@ class Store:
 
 
 class Snapshot:
-    """One version of the crawldb, to read. It stays readable until retention removes it."""
+    """One version of a store, to read. It stays readable until retention removes it."""
 
     def __init__(self, store: Store, entry: LogEntry) -> None:
         self.store = store
         self.entry = entry
+        self._kind = store.kind
 
     @property
     def version(self) -> int:
@@ -296,10 +331,10 @@ class Snapshot:
     def scan(self, columns: Sequence[str] | None = None, shard: int | None = None) -> Iterator[pa.Table]:
         """The state of every request in fingerprint order, in tables of at most a few row groups.
 
-        `columns` are names of schema.STATE (default: all); the tables have exactly these, in this order.
+        `columns` are names of the state's schema (default: all); the tables have exactly these, in this order.
         `shard` limits the scan to one shard.
         """
-        wanted = list(schema.STATE.names if columns is None else columns)
+        wanted = list(self._kind.state.names if columns is None else columns)
         for number in range(self.shards) if shard is None else [shard]:
             yield from self._scan_shard(number, wanted)
 
@@ -308,20 +343,48 @@ class Snapshot:
         for number in range(first, last):
             yield from self.scan(columns, number)
 
+    def select(self, keys: NDArray[np.uint8], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The state of those of `keys` (an (n, 20) array, sorted, unique) that there are, in order; a table a shard.
+
+        Reads the row groups with some of them, one at a time.
+        """
+        wanted = list(self._kind.state.names if columns is None else columns)
+        needed = self._needed(wanted)
+        bounds = np.searchsorted(shards.shard_of(keys, self.shards), np.arange(self.shards + 1))
+        for shard in np.flatnonzero(np.diff(bounds)).tolist():
+            mine = keys[bounds[shard] : bounds[shard + 1]]
+            state = self._kind.state.empty_table().select(needed)
+            learned = []
+            for layer in self.entry.layers():
+                if shard not in layer.files:
+                    continue
+                names = needed if layer.kind == "base" else self._kind.needed_of_delta(needed)
+                with self._open(layer, shard) as reader:
+                    found = list(reader.select(mine, names))
+                if found:
+                    table = pa.concat_tables(found).unify_dictionaries().select(names)
+                    if layer.kind == "base":
+                        state = table
+                    else:
+                        learned.append((table, layer.policy))
+            state = self._kind.apply_all(state, learned)
+            if state.num_rows:
+                yield state.select(wanted)
+
     def lookup(self, fingerprint: bytes) -> pa.Table:
         """The state of one request: one row or none, all columns. Reads one row group per layer."""
         key = np.frombuffer(fingerprint, np.uint8).reshape(1, -1)
         shard = int(shards.shard_of(key, self.shards)[0])
-        state = schema.STATE.empty_table()
+        state = self._kind.state.empty_table()
         for layer in self.entry.layers():
             if shard not in layer.files:
                 continue
             with self._open(layer, shard) as reader:
                 row = reader.lookup(fingerprint)
             if layer.kind == "base":
-                state = row.select(schema.STATE.names) if row.num_rows else state
+                state = row.select(state.column_names) if row.num_rows else state
             elif row.num_rows:
-                state = update.apply(state, row, layer.policy)
+                state = self._kind.apply_all(state, [(row.select(self._kind.delta.names), layer.policy)])
         return state
 
     def _scan_shard(self, shard: int, wanted: list[str]) -> Iterator[pa.Table]:
@@ -330,8 +393,8 @@ class Snapshot:
             with self._open(layers[0], shard) as reader:
                 yield from (table.select(wanted) for table in reader.tables(wanted) if table.num_rows)
             return
-        needed = [name for name in schema.STATE.names if name in wanted or name in update.DECIDING]
-        no_state = schema.STATE.empty_table().select(needed)
+        needed = self._needed(wanted)
+        no_state = self._kind.state.empty_table().select(needed)
         with contextlib.ExitStack() as open_files:
             base: Cursor | None = None
             deltas: list[tuple[Cursor, Policy]] = []
@@ -340,19 +403,22 @@ class Snapshot:
                 if layer.kind == "base":
                     base = Cursor(reader, needed)
                 else:
-                    deltas.append((Cursor(reader, update.needed_of_delta(needed)), layer.policy))
+                    deltas.append((Cursor(reader, self._kind.needed_of_delta(needed)), layer.policy))
             cursors = [*([base] if base else []), *(cursor for cursor, _ in deltas)]
             while any(not cursor.done for cursor in cursors):
                 bound = min(cursor.last for cursor in cursors if not cursor.done)
                 state = (base.take(bound) if base else None) or no_state
                 learned = [(table, policy) for cursor, policy in deltas if (table := cursor.take(bound)) is not None]
-                yield update.apply_all(state, learned).select(wanted)
+                yield self._kind.apply_all(state, learned).select(wanted)
+
+    def _needed(self, wanted: list[str]) -> list[str]:
+        return [name for name in self._kind.state.names if name in wanted or name in self._kind.deciding]
 
     @contextlib.contextmanager
     def _open(self, layer: Layer, shard: int) -> Iterator[Reader]:
         file = layer.files[shard]
         path = f"{self.store.path}/{layer.directory}/{file.name}"
-        reader = Reader(self.store.fs, path)
+        reader = Reader(self.store.fs, path, self._kind.state if layer.kind == "base" else self._kind.delta)
         try:
             if reader.rows != file.rows:
                 raise CorruptionError(f"{path}: {reader.rows} rows; the log says {file.rows}")

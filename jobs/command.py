@@ -18,6 +18,7 @@ from typing import Any
 from crawldb import settings as configuration
 from crawldb.errors import CobnutError, ConflictError, UsageError
 from crawldb.filesystem import Lock, configure, is_uri, resolve
+from crawldb.hosts import HOSTDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
 from crawldb.store import Store
@@ -32,12 +33,14 @@ class Run:
     settings: Settings
     control: str
     store: Store = field(init=False)
+    hosts: Store = field(init=False)
     segments: Segments = field(init=False)
     _held: dict[str, Lock] = field(default_factory=dict)
     _copies: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = Store(self.crawl_dir)
+        self.hosts = Store(self.crawl_dir, HOSTDB)
         self.segments = Segments(self.crawl_dir)
 
     def hold(self, segment: Segment) -> bool:

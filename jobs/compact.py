@@ -1,4 +1,4 @@
-"""compact: fold the deltas into a new base, and let go of versions that nobody keeps.
+"""compact: fold the deltas of the crawldb and of the host store into a new base, and let go of old versions.
 
 map: a range of shards → base + deltas applied → new base files; no reduce
 """
@@ -15,7 +15,7 @@ import numpy as np
 from crawldb import schema, shards
 from crawldb.errors import Interrupted
 from crawldb.settings import StoreSettings
-from crawldb.store import LogEntry, now_ms
+from crawldb.store import LogEntry, Snapshot, now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, counts, execute, parser, say
@@ -26,7 +26,8 @@ class Compact(CrawlJob):
 
     def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[None, Record]]:
         run = Run(self.crawl_dir, self.settings, self.context["control"])
-        snapshot = run.store.snapshot(self.context["version"])
+        store = run.hosts if self.context["hosts"] else run.store
+        snapshot = store.snapshot(self.context["version"])
         progress = self.progress(snapshot.rows * (item["last"] - item["first"]) // snapshot.shards)
         by_status = np.zeros(len(schema.STATUS_NAMES), np.int64)
         files: dict[int, dict[str, Any]] = {}
@@ -36,14 +37,14 @@ class Compact(CrawlJob):
             for table in snapshot.scan_range(item["first"], item["last"]):
                 if control.STOP.is_set():
                     raise Interrupted(15)
-                codes = schema.codes(table["status"], schema.STATUS_NAMES)
-                by_status += np.bincount(codes, minlength=len(by_status))
+                if not self.context["hosts"]:
+                    codes = schema.codes(table["status"], schema.STATUS_NAMES)
+                    by_status += np.bincount(codes, minlength=len(by_status))
                 for shard, part in shards.split(table, self.context["shards"]):
                     if shard != current:
                         if writer:
                             files[current] = writer.close().to_dict()
-                        path = run.store.part_path(snapshot.version + 1, "base", shard)
-                        writer, current = shards.Writer(run.store.fs, path, schema.STATE), shard
+                        writer, current = store.writer(snapshot.version + 1, "base", shard), shard
                     assert writer is not None
                     writer.write(part)
                 progress.update(table.num_rows)
@@ -66,16 +67,12 @@ def is_due(entry: LogEntry, settings: StoreSettings) -> bool:
 
 
 def run(run: Run, number_of_shards: int | None = None) -> int:
-    """Compact the newest version, whatever its deltas."""
+    """Compact the newest version of the crawldb, whatever its deltas."""
     watch = Stopwatch()
     snapshot = run.store.snapshot()
     before = snapshot.bytes_on_disk
     wanted = number_of_shards or _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
-    pieces = min(snapshot.shards, wanted)
-    width = snapshot.shards // pieces
-    items = [{"first": piece * width, "last": (piece + 1) * width} for piece in range(pieces)]
-    records = run.job(Compact, items, {"version": snapshot.version, "shards": wanted}, "compact", "rows")
-    files = {int(shard): shards.File.from_dict(file) for record in records for shard, file in record["files"].items()}
+    files, records = _new_base(run, snapshot, wanted, hosts=False)
     statistics: Counter[str] = Counter()
     for record in records:
         statistics.update(record["statistics"])
@@ -90,6 +87,32 @@ def run(run: Run, number_of_shards: int | None = None) -> int:
     return 0
 
 
+def run_hosts(run: Run) -> None:
+    """Compact the newest version of the host store, whatever its deltas; nothing if there is none."""
+    watch = Stopwatch()
+    snapshot = run.hosts.snapshot_or_new(run.settings.store)
+    if not snapshot.entry.layers():
+        return
+    wanted = _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
+    files, _ = _new_base(run, snapshot, wanted, hosts=True)
+    number, now = sum(file.rows for file in files.values()), now_ms()
+    entry = run.hosts.commit_base(snapshot.entry, wanted, files, now, {"hosts": number})
+    run.hosts.expire(run.settings.store, now)
+    after = sum(layer.bytes for layer in entry.layers())
+    say(f"compact   {number:,} hosts, {snapshot.bytes_on_disk / 1e6:,.1f} → {after / 1e6:,.1f} MB {watch}")
+
+
+def _new_base(run: Run, snapshot: Snapshot, wanted: int, *, hosts: bool) -> tuple[dict[int, shards.File], list[Record]]:
+    """The files, by shard, of a base that holds the state of `snapshot`, and the records of the tasks."""
+    pieces = min(snapshot.shards, wanted)
+    width = snapshot.shards // pieces
+    items = [{"first": piece * width, "last": (piece + 1) * width} for piece in range(pieces)]
+    context = {"version": snapshot.version, "shards": wanted, "hosts": hosts}
+    records = run.job(Compact, items, context, "compact", "rows")
+    files = {int(shard): shards.File.from_dict(file) for record in records for shard, file in record["files"].items()}
+    return files, records
+
+
 def _enough_shards(rows: int, now: int, settings: StoreSettings) -> int:
     """As many shards as there are, doubled until each has at most `rows_per_shard` rows."""
     while rows > now * settings.rows_per_shard and now < 1 << 16:
@@ -100,7 +123,9 @@ def _enough_shards(rows: int, now: int, settings: StoreSettings) -> int:
 def main(argv: list[str] | None = None) -> int:
     """`cobnut compact CRAWL_DIR`"""
     arguments = parser(
-        "compact", "Fold the crawldb's deltas into a new base. The rounds do it by themselves when it is due."
+        "compact",
+        "Fold the deltas of the crawldb and of the host store into a new base. The rounds do it by themselves "
+        "when it is due.",
     )
     arguments.add_argument("--shards", type=int, metavar="N", help="number of shards from now on, a power of two")
     options = arguments.parse_args(argv)
@@ -108,7 +133,13 @@ def main(argv: list[str] | None = None) -> int:
         options.shards < 1 or options.shards & (options.shards - 1) or options.shards > 65536
     ):
         arguments.error(f"--shards {options.shards}: expected a power of two up to 65536")
-    return execute("compact", options, lambda run_: run(run_, options.shards))
+
+    def both(run_: Run) -> int:
+        run(run_, options.shards)
+        run_hosts(run_)
+        return 0
+
+    return execute("compact", options, both)
 
 
 if __name__ == "__main__":

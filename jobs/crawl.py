@@ -33,10 +33,13 @@ def finish(run: Run, segment: Segment) -> None:
 
 
 def compact_if_due(run: Run) -> None:
-    """Compact the crawldb when its deltas have grown past store.compact_share or store.compact_deltas."""
-    if compact.is_due(run.store.snapshot().entry, run.settings.store):
+    """Compact crawldb or host store when its deltas have grown past store.compact_share or store.compact_deltas."""
+    works = ((run.store, compact.run), (run.hosts, compact.run_hosts))
+    for store, work in works:
+        if not compact.is_due(store.snapshot_or_new(run.settings.store).entry, run.settings.store):
+            continue
         try:
-            compact.run(run)
+            work(run)
         except ConflictError:
             say("compact   another writer came first; the next round compacts")
         control.raise_if_interrupted()

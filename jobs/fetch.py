@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from crawldb import hosts as hostdb
 from crawldb import schema, shards
 from crawldb.families import find
 from crawldb.schema import FetchOutcome
@@ -27,7 +28,8 @@ from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
-from jobs.fetching import FetchRequest, FetchResult
+from jobs.fetching import FetchRequest, FetchResult, robots
+from jobs.fetching.contract import KnownRobots
 from jobs.fetching.engines import ENGINES
 
 _CARRIED = [
@@ -60,10 +62,12 @@ class Fetch(CrawlJob):
 
         engine = find(ENGINES, self.settings.fetch.engine, "fetch.engine")
         with chunks:
-            report = engine(requests, self.settings, keep, control.STOP, ())
+            report = engine(requests, self.settings, keep, control.STOP, known_robots(segment, item["known"]))
+        learned = self._learned(segment, item["task"], report.robots)
         yield (
             None,
             {
+                "hosts": [file.to_dict() for file in learned],
                 "files": [file.to_dict() for file in [*adopted.files, *chunks.files]],
                 "outcomes": dict(adopted.outcomes + chunks.outcomes),
                 "reasons": dict(chunks.reasons),
@@ -75,6 +79,22 @@ class Fetch(CrawlJob):
                 "adopted": {"pages": int(sum(file.rows for file in adopted.files))},
             },
         )
+
+    def _learned(self, segment: Segment, task: int, learned: list[KnownRobots]) -> list[shards.File]:
+        """What was learned of robots.txt files, with the Crawl-delay of each, as a file for the host store."""
+        if not learned:
+            return []
+        delays = [
+            robots.read(known.body, known.truncated, self.settings).delay if known.body else None for known in learned
+        ]
+        with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.HOSTLIST) as writer:
+            writer.write(hostdb.learned((*known, delay) for known, delay in zip(learned, delays, strict=True)))
+        return [writer.file]
+
+
+def known_robots(segment: Segment, name: str | None) -> list[KnownRobots]:
+    """What the host store knew of the hosts of a fetch task: the hostlist file `name`, None for nothing."""
+    return [KnownRobots(*values) for values in hostdb.known(segment.read("hostlist", name))] if name else []
 
 
 class Adopted:
@@ -208,6 +228,7 @@ def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
     if any(result.followed for result in results):
         columns |= _followed(results, rows)
     columns |= {
+        "content_bytes": pa.array([None if one.content is None else len(one.content) for one in results], pa.int32()),
         "outcome": schema.from_codes(np.array([result.outcome for result in results], np.int8), schema.OUTCOME_NAMES),
         "response_headers": pa.ListArray.from_arrays(
             pa.array(bounds, pa.int32()),
@@ -256,10 +277,16 @@ def run(run: Run, segment: Segment) -> int:
     if segment.is_complete("content"):
         say(f"fetch     {segment.name}: already fetched, nothing to do")
         return 0
-    items = [{"task": int(file.name.split("-")[1]), "file": file.name} for file in segment.files("fetchlist")]
+    known = segment.files_by_task("hostlist")
+    items = [
+        {"task": task, "file": name, "known": known.get(task)}
+        for task, name in segment.files_by_task("fetchlist").items()
+    ]
     records = run.job(Fetch, items, {"segment": segment.name}, "fetch", "pages")
     files = [shards.File.from_dict(file) for record in records for file in record["files"]]
     totals = {key: dict(add_up(records, key)) for key in _COUNTED}
+    learned = [shards.File.from_dict(file) for record in records for file in record["hosts"]]
+    segment.commit("hosts", learned, now_ms(), {})
     segment.commit("content", files, now_ms(), totals)
     left = f", left for later: {counts(totals['left'])}" if any(totals["left"].values()) else ""
     again = f", {totals['adopted']['pages']:,} from before" if totals["adopted"]["pages"] else ""

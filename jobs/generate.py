@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from crawldb import hosts as hostdb
 from crawldb import orders, plan, schema, selection, shards
 from crawldb.errors import CobnutError, Interrupted
 from crawldb.segments import Segment
-from crawldb.store import now_ms
+from crawldb.store import Snapshot, now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -33,7 +34,7 @@ class Generate(CrawlJob):
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         snapshot = run.store.snapshot(self.context["version"])
         in_flight = [run.segments.at(name).fingerprints() for name in self.context["in_flight"]]
-        chosen = selection.Selection(self.settings, self._pace())
+        chosen = selection.Selection(self.settings, self._pace(run))
         ready = 0
         columns = tuple(dict.fromkeys((*_CARRIED, "due_at")))
         for table in snapshot.scan(columns, item["shard"]):
@@ -58,19 +59,24 @@ class Generate(CrawlJob):
         if key == "due":
             yield None, {"due": sum(batch["due"][0].as_py() for batch in batches)}
             return
-        pace = self._pace()
+        run = Run(self.crawl_dir, self.settings, self.context["control"])
+        pace = self._pace(run)
         chosen = selection.Selection(self.settings, pace)
         for batch in batches:
             chosen.add(batch)
         best = chosen.result()
         if best is None:
             return
-        run = Run(self.crawl_dir, self.settings, self.context["control"])
         segment = Segment(run.segments.fs, self.context["segment"])
         hosts, names = selection.host_groups(best["host"], "host")
         queues = plan.Queues.of(hosts, names, pace.mode, self.settings.generate.count_mode)
+        snapshot = self._known_hosts(run)
+        pace = plan.Pace(self.settings, hostdb.known_delays(snapshot, names))
         made = plan.make(queues, pace, self.settings, self.context["tasks"])
         task_of = made.task_of_host[hosts]
+        # A day at most (RFC 9309 §2.4), counted from here: what gets too old on the way, fetch asks for again.
+        fresh_since = self.context["now"] - int(min(self.settings.fetch.robots_max_age, 86_400) * 1000)
+        known = hostdb.write_hostlists(snapshot, segment, best["host"], task_of, fresh_since)
         files = []
         for task in range(self.context["tasks"]):
             mine = np.flatnonzero(task_of == task)
@@ -80,13 +86,20 @@ class Generate(CrawlJob):
                     writer.write(best.take(pa.array(mine)).select(schema.FETCHLIST.names))
                 files.append(writer.file.to_dict())
         yield None, {
-            "files": files, "rows": best.num_rows, "hosts": len(names), "longest": made.longest(),
-            "plan": made.to_dict(self.context["at_once"]),
+            "files": files, "hostlist": [file.to_dict() for file in known], "rows": best.num_rows, "hosts": len(names),
+            "longest": made.longest(), "plan": made.to_dict(self.context["at_once"]),
             "slow": made.slower_than(self.settings.generate.slow_host),
         }  # fmt: skip
 
-    def _pace(self) -> plan.Pace:
-        return plan.Pace(self.settings)
+    def _known_hosts(self, run: Run) -> Snapshot:
+        """The host store, as all tasks of this job see it."""
+        version = self.context["hosts"]
+        return run.hosts.snapshot(version) if version >= 0 else run.hosts.new(self.settings.store)
+
+    def _pace(self, run: Run) -> plan.Pace:
+        """What generate.time_limit goes by; without it nobody asks, and hosts' delays need not be read."""
+        limited = self.settings.generate.time_limit and self.context["hosts"] >= 0
+        return plan.Pace(self.settings, hostdb.all_delays(self._known_hosts(run)) if limited else None)
 
 
 def run(run: Run) -> Segment | None:
@@ -98,10 +111,12 @@ def run(run: Run) -> Segment | None:
         number = run.segments.last_number() + 1
         in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
         now = now_ms()
+        known = run.hosts.versions()
         segment = run.segments.begin(now, number)
         context = {
             "version": snapshot.version, "now": now, "in_flight": in_flight, "segment": segment.path,
             "tasks": run.settings.generate.tasks or run.processes(), "at_once": _at_once(run),
+            "hosts": known[-1] if known else -1,
         }  # fmt: skip
         try:
             run.hold_or_fail(segment)
@@ -116,6 +131,7 @@ def run(run: Run) -> Segment | None:
                 say(f"generate  nothing is due{waiting} {watch}")
                 return None
             files = [shards.File.from_dict(file) for file in made["files"]]
+            segment.commit("hostlist", [shards.File.from_dict(file) for file in made["hostlist"]], now, {})
             counts = {"due": ready, **{key: made[key] for key in ("hosts", "longest", "plan")}}
             segment.commit("fetchlist", files, now, counts)
             run.segments.commit(segment, number, now, in_flight)

@@ -55,11 +55,11 @@ class Sample:
 
     def _value(self, field: pa.Field, chosen: random.Random) -> Any:
         kind: pa.DataType = field.type
-        if field.name in _OF_THE_VOCABULARY:
+        if field.name in _OF_THE_VOCABULARY and pa.types.is_dictionary(kind):
             return chosen.choice(_OF_THE_VOCABULARY[field.name])
         if pa.types.is_fixed_size_binary(kind):
             return chosen.randbytes(kind.byte_width)
-        if pa.types.is_binary(kind):
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             return chosen.randbytes(chosen.randrange(50))
         if pa.types.is_string(kind) or pa.types.is_dictionary(kind):
             return chosen.choice(_WORDS)
@@ -72,7 +72,10 @@ class Sample:
         if pa.types.is_floating(kind):
             return chosen.choice([0.0, 0.25, -1.5, 2.0**-32])
         if pa.types.is_map(kind):
-            return [(word, chosen.choice([*_WORDS, None])) for word in chosen.sample(_WORDS, chosen.randrange(1, 4))]
+            words = chosen.sample(_WORDS, chosen.randrange(1, 4))
+            return [(word, chosen.choice([self._value(kind.item_field, chosen), None])) for word in words]
+        if pa.types.is_fixed_size_list(kind):
+            return [self._value(kind.value_field, chosen) for _ in range(kind.list_size)]
         if pa.types.is_list(kind):
             return [self._value(kind.value_field, chosen) for _ in range(chosen.randrange(3))]
         assert pa.types.is_struct(kind)

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pyarrow as pa
 
 from crawldb import schema, shards, update
-from crawldb.segments import Segments
+from crawldb.hosts import HOSTDB
+from crawldb.segments import DATASETS, Segments
 from crawldb.settings import Policy, StoreSettings
 from crawldb.store import LogEntry, Store
 from tests.crawldb import tables
@@ -165,16 +166,18 @@ def files_below(path: str) -> set[str]:
 
 def garbage(crawl_dir: str) -> list[str]:
     """The files of a crawl that no log entry and no manifest names."""
-    store, segments = Store(crawl_dir), Segments(crawl_dir)
-    named = {os.path.relpath(store.log_path(version), crawl_dir) for version in store.versions()}
-    for entry in store.entries().values():
-        for layer in entry.layers():
-            named |= {f"crawldb/{layer.directory}/{file.name}" for file in layer.files.values()}
+    segments = Segments(crawl_dir)
+    named: set[str] = set()
+    for store in (Store(crawl_dir), Store(crawl_dir, HOSTDB)):
+        named |= {os.path.relpath(store.log_path(version), crawl_dir) for version in store.versions()}
+        for entry in store.entries().values():
+            for layer in entry.layers():
+                named |= {f"{store.kind.name}/{layer.directory}/{file.name}" for file in layer.files.values()}
     committed = segments.committed()
     named |= {f"segments/log/{number:08d}.json" for number in range(segments.last_number() + 1)}
     for segment in committed:
         named.add(f"segments/{segment.name}/_generate.json")
-        for dataset in ("fetchlist", "content", "parsed"):
+        for dataset in DATASETS:
             if segment.is_complete(dataset):
                 named.add(f"segments/{segment.name}/{dataset}/_manifest.json")
                 named |= {f"segments/{segment.name}/{dataset}/{file.name}" for file in segment.files(dataset)}

@@ -24,7 +24,7 @@ from crawldb.shards import Cursor, Reader, Writer
 FS = LocalFileSystem()
 SCHEMAS = {
     "state": schema.STATE, "delta": schema.DELTA, "fetchlist": schema.FETCHLIST, "content": schema.CONTENT,
-    "parsed": schema.PARSED,
+    "parsed": schema.PARSED, "host": schema.HOST, "hostlist": schema.HOSTLIST,
 }  # fmt: skip
 
 # Few values for each byte that matters, so that fingerprints share their first 8 bytes, or all but the last, or end
@@ -46,6 +46,8 @@ def spelled(kind: pa.DataType) -> str:
         return f"dictionary<{spelled(kind.index_type)}, {spelled(kind.value_type)}>"
     if pa.types.is_map(kind):
         return f"map<{spelled(kind.key_type)}, {spelled(kind.item_type)}>"
+    if pa.types.is_fixed_size_list(kind):
+        return f"list<{spelled(kind.value_type)}>[{kind.list_size}]"
     if pa.types.is_list(kind):
         return f"list<{spelled(kind.value_type)}>"
     if pa.types.is_struct(kind):
@@ -394,6 +396,50 @@ def test_schema_on_disk_is_the_one_that_was_agreed_on(tmp_path: Path, checkout: 
     found["schema_version"] = schema.SCHEMA_VERSION
     golden = checkout / "tests/crawldb/golden/schema.json"
     assert found == json.loads(golden.read_text()), json.dumps(found, indent=1)
+
+
+def test_columns_that_an_older_file_lacks_are_null(sample: Any, tmp_path: Path) -> None:
+    """New nullable columns do not make older files unreadable, whichever columns are asked for."""
+    keys = sample.keys(20)
+    table = sample.table(schema.CONTENT, keys)
+    newer = {"url", "elapsed", "protocol", "response_headers"}
+    older = pa.schema([field for field in schema.CONTENT if field.name not in newer])
+    with Writer(FS, f"{tmp_path}/x", older, 8) as writer:
+        writer.write(table.select(older.names))
+    with Writer(FS, f"{tmp_path}/empty", older):
+        pass
+    expected = [{**row, **dict.fromkeys(newer)} for row in sample.rows(table)]
+    for columns in (None, ["url"], ["elapsed", "host", "protocol"], ["host"], ["response_headers", "fingerprint"]):
+        names = schema.CONTENT.names if columns is None else columns
+        reader = Reader(FS, f"{tmp_path}/x", schema.CONTENT)
+        read = reader.read(columns)
+        assert sorted(read.column_names) == sorted(names)
+        assert all(read.schema.field(name).type == schema.CONTENT.field(name).type for name in names)
+        assert sample.rows(read.select(names)) == [{name: row[name] for name in names} for row in expected]
+        reader.close()
+        none = Reader(FS, f"{tmp_path}/empty", schema.CONTENT)
+        assert sorted(none.read(columns).column_names) == sorted(names)
+        none.close()
+    reader = Reader(FS, f"{tmp_path}/x", schema.CONTENT)
+    assert sample.rows(reader.lookup(keys[9]).select(schema.CONTENT.names)) == [expected[9]]
+    assert reader.lookup(bytes(20)).column_names == [*older.names, *(n for n in schema.CONTENT.names if n in newer)]
+    reader.close()
+
+
+@given(st.sets(st.integers(0, 59)), st.integers(1, 20))
+def test_select_is_a_filter_by_fingerprint(
+    sample: Any, tmp_path_factory: pytest.TempPathFactory, chosen: set[int], row_group: int
+) -> None:
+    keys = sample.keys(60)
+    table = sample.table(schema.STATE, keys).select(["fingerprint", "url"])
+    path = f"{tmp_path_factory.mktemp('select')}/x"
+    with Writer(FS, path, table.schema, row_group) as writer:
+        writer.write(table)
+    wanted = sorted([keys[number] for number in chosen] + [bytes(20), b"\xff" * 20])
+    reader = Reader(FS, path)
+    found = [row for part in reader.select(as_keys(wanted), ["fingerprint", "url"]) for row in sample.rows(part)]
+    assert found == [row for row in sample.rows(table) if row["fingerprint"] in wanted]
+    reader.close()
 
 
 # -- reading only what is wanted -----------------------------------------------------------------------------
