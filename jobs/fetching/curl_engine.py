@@ -256,7 +256,7 @@ class _Transfer:
     def _write(self, data: bytes) -> int | None:
         if self.limit is None:
             self.read_head()
-            assert self.limit is not None and self.errand is not None
+            assert self.limit is not None
         self.size += len(data)
         if self.size > self.limit:
             if self.keeps:

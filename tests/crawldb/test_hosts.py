@@ -278,17 +278,17 @@ def test_no_host_known_is_no_hostlist(tmp_path: Path) -> None:
     column = pa.chunked_array([pa.array(["a.test"]).dictionary_encode()])
     snapshot = store.snapshot_or_new(StoreSettings())
     assert hosts.write_hostlists(snapshot, segment, column, np.array([0]), NOW) == []
-    assert math.isnan(hosts.known_delays(snapshot, ["a.test"])[0])
-    assert hosts.known_delays(snapshot, []).shape == (0,)
+    assert hosts.known_delays(snapshot, ["a.test"]) == hosts.known_delays(snapshot, []) == {}
+    assert hosts.all_delays(snapshot) == {}
 
 
-def test_known_delays_are_in_the_order_that_was_asked(tmp_path: Path) -> None:
+def test_known_delays(tmp_path: Path) -> None:
     store = Store(str(tmp_path), HOSTDB)
     commit(store, store.snapshot_or_new(StoreSettings()).entry, hosts.merge([hosts.of_robots(many(40))]))
-    asked = ["m9.test", "nobody.test", "m3.test", "m4.test", "m9.test"]
-    for names in (asked, pa.array(asked), pa.array(asked).dictionary_encode()):
-        delays = hosts.known_delays(store.snapshot(), names)
-        assert np.array_equal(delays, [9 / 8, np.nan, 3 / 8, np.nan, 9 / 8], equal_nan=True)
+    asked = ["m9.test", "nobody.test", "m3.test", "m4.test"]
+    assert hosts.known_delays(store.snapshot(), asked) == {"m9.test": 9 / 8, "m3.test": 3 / 8}
+    everybodys = hosts.all_delays(store.snapshot())
+    assert hosts.known_delays(store.snapshot(), [f"m{number}.test" for number in range(40)]) == everybodys
 
 
 def test_row_groups_are_bounded_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

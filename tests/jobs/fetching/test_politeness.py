@@ -8,7 +8,6 @@ import math
 from collections import defaultdict
 from typing import NamedTuple
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
