@@ -32,6 +32,7 @@ from jobs.fetching.engines import ENGINES
 _TOLERANCE = 0.001
 """Seconds that a gap may fall short by: the clocks of both sides count in this."""
 _RATE = 0.95
+_CALIBRATION_HOSTS = 1000
 _SPARE = 1.2
 """Pages in a host's queue, times what its delay allows: none must run dry."""
 _BAD_PAGES = 200
@@ -125,7 +126,8 @@ def _allowed(hosts: int, delay: float) -> float:
 
 
 def _capacity(settings: list[str], seconds: float, hosts: int, latency: float, size: int) -> float:
-    """Requests a second without delays, in the second half of `seconds`."""
+    """Requests a second without delays, in the second half of `seconds`: when all connections are there."""
+    hosts = min(hosts, _CALIBRATION_HOSTS)
     most = 30_000 * seconds
     pages = {"*": math.ceil(min(most / hosts, 1 + seconds / latency if latency else math.inf))}
     with polite_site.watch(hosts, latency, 0.0, size) as site:
