@@ -27,6 +27,8 @@ GOALS = {"requests": 1.2, "curl": 0.35}
 """CPU ms a page at most, all in, by engine."""
 GOAL_OF_ENGINE = 1.3
 """Times the bare loop of its library, at most."""
+_MANY = 1000
+"""Pages from which it is worth knowing what a fetch of one takes."""
 _NO_DELAY = ["fetch.delay=0", "fetch.max_failures_per_host=0"]
 
 Row = tuple[str, str, str]
@@ -46,7 +48,7 @@ def layers(engines: Sequence[str], hosts: int, pages: int, size: int, rounds: in
                         "engine": _engine(engine, site.seeds, pages),
                         "whole": _whole(engine, site.seeds, directory, f"{engine}-{number}"),
                     }
-                    if number == 0:  # it hardly varies
+                    if number == 0 and pages >= _MANY:  # it hardly varies
                         measured["start"] = _whole(engine, one.seeds, directory, f"{engine}-one")
                     for layer, seconds in measured.items():
                         taken.setdefault((engine, layer), []).append(seconds / pages * 1000)
@@ -61,7 +63,8 @@ def _rows(engine: str, taken: dict[str, list[float]], pages: int) -> Iterator[Ro
     yield f"{engine}: engine / bare loop", _ratio(taken["engine"], taken["bare"]), f"{GOAL_OF_ENGINE} ×"
     yield f"{engine}: fetch, all in", _figure(taken["whole"]), f"{goal} ms" if goal else ""
     yield f"{engine}: all in / bare loop", _ratio(taken["whole"], taken["bare"]), ""
-    yield f"{engine}: of it to start and end a fetch of one page ({pages:,}th part)", _figure(taken["start"]), ""
+    if "start" in taken:
+        yield f"{engine}: of it to start and end a fetch of one page ({pages:,}th part)", _figure(taken["start"]), ""
 
 
 def _figure(taken: list[float]) -> str:

@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--small", action="store_true", help="a few seconds on 40 hosts, to see that it runs")
     options = parser.parse_args(arguments)
     if options.small:
-        options.seconds, options.hosts, options.latency, options.delay = 4.0, 40, 0.01, 0.5
+        options.seconds, options.hosts, options.latency, options.delay = 3.0, 40, 0.01, 0.5
     result = soak(options.engine, options.seconds, options.hosts, options.latency, options.delay, options.bytes,
                   options.share, options.keep, options.threads)  # fmt: skip
     print("\n| what | seen |\n|---|---|")

@@ -22,6 +22,7 @@ def test_a_bare_loop_fetches_every_page(library: str, capsys: pytest.CaptureFixt
     assert said["cpu"] > 0
 
 
+@pytest.mark.slow
 def test_the_table_of_all_engines(capsys: pytest.CaptureFixture[str]) -> None:
     fetch.main(["--small", "--engine", *sorted(set(ENGINES) - {"browser"})])
     said = capsys.readouterr().out

@@ -48,6 +48,7 @@ def test_growth_is_of_the_second_half() -> None:
     assert slope([]) == slope([(0.0, 1.0), (1.0, 2.0)]) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"browser"}))
 def test_a_small_soak(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Its rules of politeness; the rate is the machine's."""
