@@ -1,6 +1,6 @@
 # What a developer does, by name. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-fast bench demo
+.PHONY: help setup check format test test-fast bench soak demo
 
 VENV := $(or $(COBNUT_VENV),.venv)
 
@@ -28,6 +28,9 @@ test-fast:  ## the quick tests on one Python
 
 bench: setup  ## measure; prints the table of benchmarks/README.md
 	"$(VENV)/bin/python" -m benchmarks
+
+soak: setup  ## crawl thousands of hosts for five minutes; fails if that was impolite, slow or leaked memory
+	"$(VENV)/bin/python" -m benchmarks.soak
 
 demo:  ## crawl a small site served from this machine
 	scripts/crawl.sh --demo

@@ -22,7 +22,8 @@ from benchmarks import bench_site, crawldbs, hdfs
 from benchmarks.measure import Cost, cobnut, cost
 from crawldb.store import Store, now_ms
 
-SETTINGS = ["--set", "http.agent_name=cobnut-bench", "--set", "fetch.delay=0", "--set", "fetch.max_failures_per_host=0"]
+SETTINGS = ["--set", "http.agent_name=cobnut-bench", "--set", "fetch.delay=0", "--set", "fetch.max_failures_per_host=0",
+            "--set", "fetch.allow_private_addresses=true"]  # fmt: skip
 
 
 class Bench:

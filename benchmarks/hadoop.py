@@ -22,7 +22,8 @@ from crawldb.filesystem import resolve
 from crawldb.hadoop_conf import HadoopConf
 from jobs.hadoop.yarn import Yarn
 
-SETTINGS = ["-r", "hadoop", "--set", "http.agent_name=cobnut-bench", "--set", "fetch.delay=0"]
+SETTINGS = ["-r", "hadoop", "--set", "http.agent_name=cobnut-bench", "--set", "fetch.delay=0",
+            "--set", "fetch.allow_private_addresses=true"]  # fmt: skip
 
 TRIVIAL = """
 from jobs import compat  # before mrjob

@@ -245,6 +245,9 @@ def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
         if name not in columns:
             field = schema.CONTENT.field(name)
             values = [getattr(result, name) for result in results]
+            if field.type == pa.binary():
+                columns[name] = binary_column(values)
+                continue
             dictionary = pa.types.is_dictionary(field.type)
             column = pa.array(
                 values, pa.string() if dictionary else pa.int64() if field.type == schema.TIME else field.type
@@ -256,19 +259,27 @@ def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
 def _followed(results: list[FetchResult], rows: pa.Table) -> dict[str, pa.Array]:
     """The request's columns where some results are of redirects' targets: those are requests of their own, which have
     only their lineage from the fetchlist row that led to them."""
-    known = pa.array([not result.followed for result in results])
+    followed = np.array([result.followed for result in results])
     columns: dict[str, pa.Array] = {
-        name: pa.array(
-            [getattr(result.request, name) for result in results],
-            pa.string() if name == "host" else rows.schema.field(name).type,
-        )
-        for name in ("fingerprint", "url", "host")
+        "fingerprint": pa.array([result.request.fingerprint for result in results], schema.FINGERPRINT),
+        "url": pa.array([result.request.url for result in results], pa.string()),
+        "host": pa.array([result.request.host for result in results], pa.string()).dictionary_encode(),
     }
-    columns["host"] = columns["host"].dictionary_encode()
-    for name in ("method", "headers", "body"):
-        place = np.where(known.to_numpy(zero_copy_only=False), np.arange(len(results)), 0)
-        columns[name] = rows[name].take(pa.array(place, mask=~known.to_numpy(zero_copy_only=False)))
-    return columns
+    own = pa.array(np.arange(len(results)), mask=followed)
+    return columns | {name: rows[name].take(own) for name in ("method", "headers", "body")}
+
+
+def binary_column(values: list[bytes | None]) -> pa.Array | pa.ChunkedArray:
+    """Bytes as a column: joined at once, for pa.array copies pages twice as its buffer grows."""
+    bounds = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(value or b"") for value in values], out=bounds[1:])
+    if bounds[-1] > np.iinfo(np.int32).max:  # more than one array of pa.binary() can hold
+        return pa.array(values, pa.binary())
+    there = None
+    if None in values:
+        there = pa.array([value is not None for value in values]).buffers()[1]
+    buffers = [there, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(b"".join(value or b"" for value in values))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
 def run(run: Run, segment: Segment) -> int:

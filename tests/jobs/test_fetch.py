@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crawldb import schema, shards
 from crawldb.fingerprint import url_fingerprint
 from crawldb.schema import FetchOutcome
 from crawldb.segments import Segment, Segments
 from crawldb.settings import FetchSettings
-from jobs.fetch import Adopted, Chunks, requests_of, table_of
+from jobs.fetch import Adopted, Chunks, binary_column, requests_of, table_of
 from jobs.fetching import FetchResult
 
 
@@ -65,6 +67,14 @@ def test_rows_carry_what_their_requests_had(segment: Segment) -> None:
         assert row["content"] == b"x" * number
         assert len(row["response_headers"]) == 2 * (number % 3)
         assert row["reason"] == (None if number % 2 else "why")
+
+
+@given(st.lists(st.none() | st.binary(max_size=20)))
+def test_a_binary_column_is_what_arrow_makes_of_it(values: list[bytes | None]) -> None:
+    column = binary_column(values)
+    column.validate(full=True)
+    assert column.equals(pa.array(values, pa.binary()))
+    assert column.null_count == values.count(None)
 
 
 @pytest.mark.parametrize(
