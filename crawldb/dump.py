@@ -127,7 +127,18 @@ def _check(arguments: argparse.Namespace) -> None:
         "--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns"),
         "--hosts": ("--url", "--stats", "--status", "--where"),
     }  # fmt: skip
-    names = ("--refused", "--stats", "--url", "--host", "--hosts", "--status", "--top", "--where", "--columns", "--as-of")
+    names = (
+        "--refused",
+        "--stats",
+        "--url",
+        "--host",
+        "--hosts",
+        "--status",
+        "--top",
+        "--where",
+        "--columns",
+        "--as-of",
+    )
     values = {name: getattr(arguments, name[2:].replace("-", "_")) for name in names}
     given = {name for name, value in values.items() if value is not None and value is not False}
     for option, excluded in alone.items():

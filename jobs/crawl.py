@@ -17,7 +17,7 @@ from crawldb.errors import ConflictError
 from crawldb.segments import PHASES, Segment, next_phase
 from jobs import compact, control, fetch, generate, inject, parse, updatedb
 from jobs.command import Run, Stopwatch, add_common, execute, say
-from jobs.fetching.requests_engine import user_agent
+from jobs.fetching import user_agent
 
 _PHASES: dict[str, Callable[[Run, Segment], int]] = {"fetch": fetch.run, "parse": parse.run, "updatedb": updatedb.run}
 _CONFLICTS = 10

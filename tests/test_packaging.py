@@ -85,7 +85,9 @@ def test_the_command(wheel: zipfile.ZipFile) -> None:
 def test_requirements_are_bounded(requirements: dict[str, list[str]], metadata: email.message.Message) -> None:
     """Each has a lowest version that was tested and, but for tools without an interface of ours, a highest."""
     for requirement in requirements["RUN"]:
-        assert re.match(r"[\w.-]+(==[\d.]+|>=[\d.]+,<[\d.]+|>=[\d.]+(,<[\d.]+)?; python_version < '3\.\d+')$", requirement)
+        assert re.match(
+            r"[\w.-]+(==[\d.]+|>=[\d.]+,<[\d.]+|>=[\d.]+(,<[\d.]+)?; python_version < '3\.\d+')$", requirement
+        )
     for requirement in (
         requirements["HDFS_NATIVE"] + requirements["BROWSER"] + requirements["KERBEROS"] + requirements["TEST"]
     ):

@@ -121,7 +121,7 @@ class Chromium:
 
     @property
     def is_connected(self) -> bool:
-        return self.browser.is_connected()
+        return bool(self.browser.is_connected())
 
     async def is_alive(self) -> bool:
         """Whether it answers."""

@@ -414,7 +414,7 @@ class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
             if scheme == "http":  # the proxy is asked for the whole URL: a tunnel is for TLS
                 scheme, host, port = proxy.scheme, proxy.host, proxy.port
             else:
-                url = urllib3.util.parse_url(f"{proxy.scheme}://{proxy.host}:{proxy.port}")
+                url = urllib3.util.parse_url(proxy.url)
                 options |= {"_proxy": url, "_proxy_headers": proxy.fields(),
                             "_proxy_config": ProxyConfig(self._context(), False, None, None)}  # fmt: skip
         if scheme == "http":

@@ -199,7 +199,7 @@ class _Transfer:
             self.curl.unsetopt(pycurl.PROXYUSERNAME)
             self.curl.unsetopt(pycurl.PROXYPASSWORD)
             return
-        self.curl.setopt(pycurl.PROXY, f"{proxy.scheme}://{proxy.host}:{proxy.port}")
+        self.curl.setopt(pycurl.PROXY, proxy.url)
         for option, value in ((pycurl.PROXYUSERNAME, proxy.user), (pycurl.PROXYPASSWORD, proxy.password)):
             if value is None:
                 self.curl.unsetopt(option)

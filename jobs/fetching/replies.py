@@ -31,10 +31,10 @@ DRAIN_SECONDS = 1.0
 """An answer's body that nobody wants is read so far, to keep the connection; a longer one ends it."""
 WIRE_SLACK = 1 << 16
 """Bytes over the limit that may come over the wire: codings can make small content larger, not much."""
-_LATENCY_SHARE, _LATENCY_SECONDS = 0.5, 0.25
-"""A request counts as started when its answer begins: by then the server had it for certain, however long it stood
-in a queue there, so the server sees the gap. An answer that takes longer than this (so much of the delay, at most so
-many seconds) is slow for reasons of its own, and the gap counts from that long after the request was sent."""
+_LATENCY_SHARE, _LATENCY_SECONDS = 0.02, 0.25
+"""A request counts as started when its answer begins, for by then the server had it for certain, but no later than
+this after it was sent (so much of the delay, at most so many seconds): the way to the server may take a little longer
+for one request than for the next, and the server should see the gap all the same."""
 
 
 class Failure(NamedTuple):
@@ -145,6 +145,8 @@ def read_body(reply: Reply, raw: bytes, cut_short: bool, failure: Failure | None
         reply.detail = failure.detail
         if not reply.content:
             reply.fail(failure)
+    elif cut_short and not reply.content and max_bytes:
+        reply.fail(Failure("encoding", f"Content-Encoding: {coding}: nothing comes of {len(raw):,} bytes"))
     elif decoded.error is not None and reply.truncated != "bytes":
         reply.detail = decoded.error
         if not reply.content:

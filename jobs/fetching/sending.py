@@ -10,6 +10,7 @@ import re
 from crawldb.errors import UsageError
 from crawldb.settings import Settings
 from jobs.fetching.contract import FetchRequest
+from jobs.fetching.decoding import ACCEPTED
 
 _URL = re.compile(r"https?://[^\s/?#\x00-\x1f\x7f-\U0010ffff]+/[!-~]*").fullmatch
 _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
@@ -46,7 +47,7 @@ def own_headers(settings: Settings) -> dict[str, str]:
         "User-Agent": user_agent(settings),
         "Accept": settings.http.accept.strip(),
         "Accept-Language": settings.http.accept_language.strip(),
-        "Accept-Encoding": "gzip, deflate",
+        "Accept-Encoding": ACCEPTED,
     }
     for name, value in headers.items():
         if not _sendable(value):

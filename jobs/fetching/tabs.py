@@ -257,7 +257,7 @@ class Tab:
             await _first(loaded, self._kept)
             if loaded.done():
                 loaded.result()
-            return loaded.done()
+            return bool(loaded.done())
         finally:
             loaded.cancel()
             await asyncio.gather(loaded, return_exceptions=True)

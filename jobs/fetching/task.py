@@ -285,7 +285,10 @@ class FetchTask:
         """The errand's exchange has ended."""
         home = errand.home
         if errand.route is not None and errand.route.proxy is not None and not reply.local:
-            (self.egress.failed if reply.proxy_failed else self.egress.worked)(errand.route.proxy)
+            if reply.proxy_failed:
+                self.egress.failed(errand.route.proxy, reply.detail)
+            elif reply.status is not None:
+                self.egress.worked(errand.route.proxy)
         if reply.ip_address is not None and home.addresses and len(home.addresses) > 1:
             self._prefer(home, reply.ip_address)
         if home.took is not None and reply.connect_time is not None:
@@ -351,6 +354,7 @@ class FetchTask:
     def end(self) -> FetchReport:
         """Nothing happens any more: close what is open, and take stock."""
         self._resolver.close()
+        self.report.notes += [*self._credentials.notes, *self.egress.notes()]
         if self._renderer is not None:
             self._renderer.close()
         left = self._total - self.report.fetched - sum(self.report.left.values())
@@ -419,6 +423,11 @@ class FetchTask:
             allowed = tuple(one for one in known.addresses if guard.is_public(one))
             if known.addresses and not allowed:
                 home.refused = f"{known.addresses[0]} (fetch.allow_private_addresses)"
+        if not all(map(self.egress.can_reach, allowed)):
+            reachable = tuple(one for one in allowed if self.egress.can_reach(one))
+            if not reachable:
+                home.error, home.passing = f"{home.name}: egress.source_addresses has none of its family", True
+            allowed = reachable
         self._settle_addresses(home, allowed, now)
 
     def _settle_addresses(self, home: _Host, allowed: tuple[str, ...], now: float) -> None:
@@ -675,7 +684,7 @@ class FetchTask:
         if self.settings.fetch.cookies:
             if home.jar is None:
                 home.jar = CookieJar()
-            home.jar.store(errand.url, reply.fields, reply.began / 1000)
+            home.jar.store(errand.url, reply.fields)
         if not self._render(errand, result):
             self._results.append(result)
         if self._filter is not None and result.redirect_to is not None:
@@ -747,10 +756,6 @@ class FetchTask:
             errand.home.garbled = True
         elif reply.proxy_failed:
             errand.proxy_tries += 1
-            if errand.proxy_tries == 1 and errand.route is not None:
-                note = f"proxy {errand.route.proxy} failed: {reply.detail}"
-                if note not in self.report.notes:
-                    self.report.notes.append(note)
             if errand.proxy_tries >= _PROXY_TRIES:
                 self._put_off_for_good(errand, reply, now)
                 return

@@ -19,6 +19,11 @@ Crawl = Callable[..., Any]
 ALLOW = b"User-agent: *\nDisallow: /private\n"
 
 
+LATE = 0.05
+"""Seconds by which the test server, in this very process, may notice one request later than the next. `make soak`
+takes the kernel's word for when requests came, and is strict."""
+
+
 def hosts(count: int) -> list[str]:
     return [f"127.0.9.{number}" for number in range(1, count + 1)]
 
@@ -50,7 +55,7 @@ def test_the_gap_as_the_server_sees_it(
     run = crawl(urls, tools.polite(delay=0.4, threads_per_host=threads_per_host))
     assert Counter(result.outcome for result in run.results) == {O.success: 60}
     assert len(gaps(server)) == 20 * 3
-    assert min(gaps(server)) >= 0.4
+    assert min(gaps(server)) >= 0.4 - LATE
     assert time.monotonic() - began < 20 * 3 * 0.4, "hosts do not wait for each other"
 
 
@@ -69,7 +74,7 @@ def test_failures_keep_the_gap_too(crawl: Crawl, server: Any, tools: Any) -> Non
     urls = [f"{server.url('/')}?n={number}" for number in range(3)]
     run = crawl(urls, tools.polite(delay=0.25))
     assert [result.reason for result in run.results] == ["broken"] * 3
-    assert min(gaps(server)) >= 0.25
+    assert min(gaps(server)) >= 0.25 - LATE
 
 
 # robots.txt
@@ -96,7 +101,7 @@ def test_each_origin_has_its_own_and_they_share_the_gap(crawl: Crawl, server: An
         assert [result.reason for result in run.results] == [None, "robots_denied", None]
         times = sorted(arrival.time for arrival in server.arrivals + other.arrivals)
         assert len(times) == 4
-        assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.25
+        assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.25 - LATE
     finally:
         other.close()
 
@@ -119,9 +124,9 @@ def test_a_crawl_delay_is_kept(crawl: Crawl, server: Any, tools: Any) -> None:
     began = time.monotonic()
     run = crawl(urls, tools.polite(delay=20.0, min_crawl_delay=0.2))
     assert time.monotonic() - began < 20
-    assert min(gaps(server, slow)) >= 0.5
-    assert min(gaps(server, quick)) >= 0.25
-    assert min(gaps(server, hasty)) >= 0.2
+    assert min(gaps(server, slow)) >= 0.5 - LATE
+    assert min(gaps(server, quick)) >= 0.25 - LATE
+    assert min(gaps(server, hasty)) >= 0.2 - LATE
     assert gaps(server, glacial) == []
     assert Counter((result.outcome, result.reason) for result in run.results) == {
         (O.success, None): 9, (O.gone, "crawl_delay"): 3
@@ -174,7 +179,7 @@ def test_a_hop_to_another_host_keeps_that_hosts_gap(crawl: Crawl, server: Any, t
     run = crawl([server.url("/"), *(f"{server.url('/', other)}?n={n}" for n in range(3))], tools.polite(delay=0.25))
     assert Counter(result.outcome for result in run.results) == {O.success: 4}
     assert len(gaps(server, other)) == 4
-    assert min(gaps(server)) >= 0.25
+    assert min(gaps(server)) >= 0.25 - LATE
 
 
 @pytest.mark.parametrize("location", ["", "Location: mailto:x", "Location: /robots.txt"])
