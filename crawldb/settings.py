@@ -146,7 +146,7 @@ class FetchSettings:
         0.0, "For the whole phase; what is left is due again in the next round. 0: none.", unit="seconds"
     )
     min_rate: float = _setting(
-        0.0, "The phase ends likewise when fewer pages a second came in for a minute; 0: never.", unit="pages/second"
+        0.0, "The phase ends likewise when fewer pages a second than this came in for a minute; 0: never."
     )
     min_rate_after: float = _setting(300.0, "min_rate counts from here on.", unit="seconds")
     chunk_rows: int = _setting(1000, "A content chunk is committed when it has so many pages, …")

@@ -15,6 +15,7 @@ from jobs.demo.server import DemoServer
 ROUNDS = 3
 _SETTINGS = (
     "http.agent_name=cobnut-demo",
+    "fetch.allow_private_addresses=true",  # loopback ones
     "fetch.delay=0",  # the site is ours; its robots.txt files ask for more where the demo is to show it
 )
 

@@ -32,7 +32,8 @@ class Crawler:
 
     def command(self, verb: str, *arguments: str, delay: float = 0, program: str = "jobs.cli") -> list[str]:
         """The command line of a verb."""
-        settings = ["--set", "http.agent_name=cobnut-test", "--set", f"fetch.delay={delay}"]
+        settings = ["--set", "http.agent_name=cobnut-test", "--set", f"fetch.delay={delay}",
+                    "--set", "fetch.allow_private_addresses=true"]  # fmt: skip
         return [sys.executable, "-m", program, verb, *settings, *arguments]
 
     def run(self, verb: str, *arguments: str, code: int = 0, **options: Any) -> str:
