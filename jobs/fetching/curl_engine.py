@@ -35,7 +35,6 @@ from jobs.fetching.rendering import Renderer
 from jobs.fetching.replies import (
     DRAIN_BYTES,
     DRAIN_SECONDS,
-    MAX_HEAD,
     MAX_INTERIM,
     Failure,
     Reply,
@@ -57,6 +56,8 @@ _BUFFER = 1 << 17
 _STATUS_LINE = re.compile(rb"HTTP/(\d(?:\.\d)?) +(\d{3})(?!\d)").match
 _VERSIONS = {1: "http/1.0", 2: "http/1.1", 3: "h2", 30: "h3"}
 
+_TOO_LARGE = 100
+"""CURLE_TOO_LARGE: the header fields, for one."""
 _PROXY = {pycurl.E_COULDNT_RESOLVE_PROXY, 97}
 _GARBLED = {pycurl.E_UNSUPPORTED_PROTOCOL, 8}
 """HTTP/0.9 or none at all; CURLE_WEIRD_SERVER_REPLY."""
@@ -103,7 +104,9 @@ class _Transfer:
         self._proxy: Proxy | None = None
         self._pinned = False
         """True if RESOLVE is set."""
+        self.reply = Reply(0)
         self.lines: list[bytes] = []
+        """Status lines and header fields, as they came; libcurl bounds them (300 KiB)."""
         self.reset()
         settings = run.settings
         fetch = settings.fetch
@@ -126,7 +129,7 @@ class _Transfer:
             (pycurl.SSL_VERIFYHOST, 2 if fetch.verify_tls else 0),
             (pycurl.DNS_CACHE_TIMEOUT, -1),
             (pycurl.SHARE, run.share),
-            (pycurl.HEADERFUNCTION, self._header),
+            (pycurl.HEADERFUNCTION, self.lines.append),
             (pycurl.WRITEFUNCTION, self._write),
             (pycurl.OPENSOCKETFUNCTION, self._open),
             (pycurl.PREREQFUNCTION, self._before_request),
@@ -136,10 +139,7 @@ class _Transfer:
     def reset(self) -> None:
         """Forget the last exchange."""
         self.errand: Errand | None = None
-        self.reply = Reply(0)
         self.lines.clear()
-        self.head_bytes = 0
-        self.heads = 0
         self.pieces: list[bytes] = []
         self.size = 0
         self.limit: int | None = None
@@ -153,8 +153,8 @@ class _Transfer:
         self.patience = 0.0
         self.local: str | None = None
         self.tries = 0
-        self.sent = self.answered = 0.0
-        """When it was connected and about to send, and when the first line of an answer was there (monotonic)."""
+        self.sent = 0.0
+        """When it was connected and about to send (monotonic)."""
 
     def start(self, errand: Errand, delay: float) -> None:
         """Make the handle ready for an errand."""
@@ -241,17 +241,6 @@ class _Transfer:
         if self._run.needs_sent and self.errand is not None:
             self._run.sent_now.append((self.errand, self.sent + self.patience))
         return int(pycurl.PREREQFUNC_OK)
-
-    def _header(self, line: bytes) -> int | None:
-        if not self.lines:
-            self.answered = time.monotonic()
-        self.lines.append(line)
-        self.head_bytes += len(line)
-        if line[:5] == b"HTTP/":
-            self.heads += 1
-            if self.heads > MAX_INTERIM:
-                return 0
-        return 0 if self.head_bytes > MAX_HEAD else None
 
     def _write(self, data: bytes) -> int | None:
         if self.limit is None:
@@ -564,10 +553,10 @@ class _Run:
         reason = _REASONS.get(code, "protocol")
         if transfer.tries > 1:
             reason, message, reply.reused = "broken", "the kept connection was closed", True
-        if transfer.head_bytes > MAX_HEAD:
-            reason, message = "protocol", "header too long"
-        if transfer.heads > MAX_INTERIM:
+        elif sum(line[:5] == b"HTTP/" for line in transfer.lines) > MAX_INTERIM:
             reason, message = "protocol", "too many 1xx answers"
+        elif code == _TOO_LARGE or (code == pycurl.E_RECV_ERROR and "header" in message.lower()):
+            reason, message = "protocol", "header too long"
         failure = Failure(reason, f"{message or 'libcurl'} (libcurl {code})"[:300])
         if reply.cut is None and code == pycurl.E_OPERATION_TIMEDOUT:
             reply.cut = "timeout"
@@ -593,7 +582,7 @@ class _Run:
                 failure = Failure("connect", failure.detail)
             elif not curl.getinfo(pycurl.CONNECT_TIME):
                 reply.proxy_failed = True
-        reply.garbled = code in _GARBLED and reply.cut is None and transfer.head_bytes <= MAX_HEAD
+        reply.garbled = code in _GARBLED and reply.cut is None
         reply.fail(failure)
 
     def _book_times(self, transfer: _Transfer) -> None:
@@ -601,8 +590,10 @@ class _Run:
         getinfo = curl.getinfo
         now = time.monotonic()
         reply.elapsed = int((now - transfer.began) * 1000)
-        sent, answered = transfer.sent, transfer.answered
-        reply.answered = bool(answered)
+        sent, answered = transfer.sent, 0.0
+        if transfer.lines:
+            answered = sent + getinfo(pycurl.STARTTRANSFER_TIME) - getinfo(pycurl.PRETRANSFER_TIME)
+            reply.answered = True
         reply.reused = reply.reused or (bool(sent) and not getinfo(pycurl.NUM_CONNECTS))
         if not reply.reused:
             connected, encrypted = getinfo(pycurl.CONNECT_TIME), getinfo(pycurl.APPCONNECT_TIME)
@@ -611,7 +602,7 @@ class _Run:
             if encrypted:
                 reply.tls_time = int((encrypted - connected) * 1000)
         if sent and answered:
-            reply.first_byte_time = int(max(answered - sent, 0.0) * 1000)
+            reply.first_byte_time = int((answered - sent) * 1000)
         reply.started = min(answered or now, sent + transfer.patience) if sent else now
         assert transfer.errand is not None
         if transfer.errand.route is None or transfer.errand.route.proxy is None:
