@@ -179,7 +179,7 @@ class Resolver:
             answers = socket.getaddrinfo(host, None, _FAMILIES[self._version], socket.SOCK_STREAM)
             addresses = interleaved(str(answer[4][0]) for answer in answers)
             error = None if addresses else f"{host}: no address"
-        except UnicodeError:  # a label of more than 63 characters, or an empty one
+        except ValueError:  # UnicodeError: a label of more than 63 characters, or an empty one; or a NUL
             error = f"{host[:200]}: no name that could be looked up"
         except OSError as caught:
             error = f"{host}: {caught.strerror or caught}"

@@ -273,6 +273,15 @@ def test_what_is_no_name_is_data(host: str) -> None:
     assert not found.addresses
 
 
+def test_a_name_that_getaddrinfo_cannot_take_costs_no_thread(resolver: Make, names: Names) -> None:
+    ours = resolver(dns_threads=1)
+    names.answers |= {"bad.example": ValueError("embedded null character"), "a.example": ["192.0.2.1"]}
+    found = learn(ours, names, "bad.example")
+    assert not found.temporary
+    assert "bad.example" in (found.error or "")
+    assert learn(ours, names, "a.example").addresses == ("192.0.2.1",)
+
+
 def test_the_real_localhost() -> None:
     notified: queue.Queue[str] = queue.Queue()
     ours = Resolver(Settings(), notified.put)
