@@ -76,6 +76,8 @@ def _read(file: Path) -> Credentials:
         # Its own words may quote the file
         place = re.search(r"at line \d+, column \d+", str(error))
         raise UsageError(f"{file}: not TOML{' ' + place[0] if place else ''}") from None
+    except RecursionError:
+        raise UsageError(f"{file}: nested too deeply") from None
     by_origin: dict[str, dict[str, str]] = {}
     for key, table in tree.items():
         origin = _origin(file, key)

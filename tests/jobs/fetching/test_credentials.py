@@ -105,6 +105,7 @@ def test_nothing_shows_a_secret(tmp_path: Path) -> None:
         (f'["https://a.example"]\nbearer = {SECRET}\n', "not TOML at line 2"),
         (f'["https://a.example"]\n{SECRET} = "x"\n{SECRET} = "x"', "not TOML"),
         (b'["https://a.example"]\nbearer = "\xff"', "not UTF-8"),
+        ("x = " + "[" * 10_000, "nested too deeply"),
     ],
 )
 def test_a_mistake_is_told_without_the_secret(tmp_path: Path, text: str | bytes, says: str) -> None:
