@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.message
 import http.cookiejar
+import itertools
 import threading
 import urllib.request
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ _MAX_COOKIES = 50
 _MAX_BYTES = 4096
 """Of a name and its value. RFC 6265 §6.1 asks for both as the least; Chromium has about the same."""
 _MAX_FIELD = 2 * _MAX_BYTES
+_TURN = "turn"
+"""The attribute that holds a cookie's place among all that were stored; a server's own of that name is overwritten."""
 _MAX_HEADER = 8192
 """Bytes in one request: servers refuse a longer line."""
 
@@ -48,19 +51,24 @@ class CookieJar:
         A cookie that makes no sense is none, and nothing raises.
         """
         answer = _Answer()
+        host = host_of(url)
         for name, value in fields:
             if name.lower() == "set-cookie" and len(value) <= _MAX_FIELD and value.isascii() and value.isprintable():
-                answer.fields["Set-Cookie"] = value
+                answer.fields["Set-Cookie"] = _without_own_domain(value, host)
         if not answer.fields:
             return
         with self._lock:
             if self._jar is None:
-                self._host, self._jar = host_of(url), http.cookiejar.CookieJar(_Policy())
-            if self._host != host_of(url):
+                self._host, self._jar = host, http.cookiejar.CookieJar(_Policy())
+            if self._host != host:
                 return
             self._jar.extract_cookies(answer, urllib.request.Request(url))  # type: ignore[arg-type]
-            for oldest in list(self._jar)[: max(0, len(self._jar) - _MAX_COOKIES)]:
-                self._jar.clear(oldest.domain, oldest.path, oldest.name)
+            if len(self._jar) > _MAX_COOKIES:
+                self._jar.clear_expired_cookies()
+                # The jar itself goes by domain and path, not by age
+                by_age = sorted(self._jar, key=lambda cookie: int(cookie.get_nonstandard_attr(_TURN) or 0))
+                for oldest in by_age[: max(0, len(by_age) - _MAX_COOKIES)]:
+                    self._jar.clear(oldest.domain, oldest.path, oldest.name)
 
     def __len__(self) -> int:
         return 0 if self._jar is None else len(self._jar)
@@ -77,7 +85,11 @@ class _Answer:
 
 
 class _Policy(http.cookiejar.DefaultCookiePolicy):
-    """RFC 6265 where http.cookiejar is older."""
+    """RFC 6265 where http.cookiejar is older; numbers what it lets in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns = itertools.count(1)
 
     def set_ok(self, cookie: http.cookiejar.Cookie, request: urllib.request.Request) -> bool:
         if len(cookie.name) + len(cookie.value or "") > _MAX_BYTES:
@@ -92,7 +104,26 @@ class _Policy(http.cookiejar.DefaultCookiePolicy):
             return False
         if cookie.domain_specified and _is_public_suffix(cookie.domain.lstrip(".")):
             return False
-        return super().set_ok(cookie, request)
+        if not super().set_ok(cookie, request):
+            return False
+        cookie.set_nonstandard_attr(_TURN, str(next(self._turns)))
+        return True
+
+
+def _without_own_domain(field: str, host: str) -> str:
+    """A Set-Cookie field without a Domain that names `host` itself: it says nothing here, and would be refused where the
+    host is an address, a single label or a public suffix (RFC 6265 §5.3, step 5: such a cookie is the host's own).
+    """
+    pair, *attributes = field.split(";")
+    if pair.lstrip().lower().startswith("__host-"):
+        return field  # may have no Domain at all
+    others = [attribute for attribute in attributes if not _is_domain(attribute, host)]
+    return ";".join([pair, *others])
+
+
+def _is_domain(attribute: str, host: str) -> bool:
+    name, _, value = attribute.partition("=")
+    return name.strip().lower() == "domain" and value.strip(' "').removeprefix(".").lower() == host
 
 
 def _is_public_suffix(domain: str) -> bool:

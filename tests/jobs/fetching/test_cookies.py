@@ -90,6 +90,16 @@ def test_hosts_without_a_domain(url: str) -> None:
     assert jar("a=1", url=url).header(url) == "a=1"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "intranet", "github.io", "www.shop.example"])
+@pytest.mark.parametrize("domain", ["{}", ".{}", '"{}"', " {} ; Secure"])
+def test_a_domain_that_is_the_host_itself_says_nothing(host: str, domain: str) -> None:
+    url = f"https://{host}/"
+    ours = jar(f"a=1; Domain={domain.format(host)}; Path=/", url=url)
+    assert ours.header(url) == "a=1"
+    ours.store(url, [("Set-Cookie", f"a=; Max-Age=0; Path=/; domain={host}")])
+    assert ours.header(url) is None
+
+
 def test_no_other_host_gets_it() -> None:
     ours = jar("a=1; Domain=shop.example; Path=/")
     for url in (
@@ -139,6 +149,24 @@ def test_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours.header(HERE) == "a=1; b=2"
     monkeypatch.setattr(time, "time", lambda: now + 101)
     assert ours.header(HERE) == "b=2"
+
+
+def test_the_oldest_go_first_whatever_their_paths() -> None:
+    ours = jar("session=old; Path=/", *(f"c{number}=1; Path=/a" for number in range(49)))
+    ours.store(HERE, [("Set-Cookie", "session=new; Path=/")])
+    ours.store(HERE, [("Set-Cookie", "c49=1; Path=/a; turn=0")])
+    sent = (ours.header(HERE) or "").split("; ")
+    assert len(sent) == 50
+    assert "c0=1" not in sent
+    assert {"session=new", "c49=1"} <= set(sent)
+
+
+def test_what_has_expired_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    ours = jar("keep=1; Path=/", *(f"c{number}=1; Max-Age=10" for number in range(49)))
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    ours.store(HERE, [("Set-Cookie", "new=1; Path=/")])
+    assert ours.header(HERE) == "keep=1; new=1"
 
 
 def test_number_and_size_are_bounded() -> None:
