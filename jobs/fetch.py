@@ -310,9 +310,15 @@ def run(run: Run, segment: Segment) -> int:
         say(f"fetch     note: {note}")
     say(
         f"fetch     {segment.name}: {sum(totals['outcomes'].values()) - followed:,} of {requests:,} requests{again}: "
-        f"{counts(totals['outcomes'])}{why}; {totals['bytes']['content'] / 1e6:,.1f} MB{left} {watch}"
+        f"{counts(totals['outcomes'])}{why}; {totals['bytes']['content'] / 1e6:,.1f} MB{left}{_planned(segment)} {watch}"
     )
     return 0
+
+
+def _planned(segment: Segment) -> str:
+    """How long generate thought this would take, to stand beside how long it took."""
+    plan = segment.manifest("fetchlist")["counts"].get("plan")
+    return f"; planned: {plan['seconds']:,.0f} s" if plan else ""
 
 
 def main(argv: list[str] | None = None) -> int:

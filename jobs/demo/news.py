@@ -1,5 +1,5 @@
 """The Vell Courier: a news site. Pagination by query alone, tracking parameters, print versions with a canonical
-link, stories withdrawn (410), meta refresh, a busy page (503 with Retry-After), one that recovers.
+link, stories withdrawn (410), meta refresh, a busy page (503), one that recovers.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def add(web: Web) -> None:
     host.file("/feed.xml", "application/rss+xml", feed.encode(), charset="utf-8")
     for name in ("mayor-resigns", "bridge-sold", "eel-prices"):
         host.failure(f"/2025/{name}", 410)
-    host.failure("/live/results", 503, headers=(("Retry-After", "7200"),))
+    host.failure("/live/results", 503)
     recovered = host.url("/live/tides")
     host.page("/live/tides", "Tides", [host.link("/weather/", "Weather")])
     web.pages[recovered] = Resource(503, "text/plain", b"try again\n", failures=1, recovered=web.pages[recovered])

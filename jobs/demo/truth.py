@@ -87,7 +87,7 @@ def truth(
             answer = resource.answer(row.requests)
             row.attempted_in.append(number)
             _fetch(row, site.host(row.url), answer, max_bytes)
-            row.due = retry_at_once and row.status == Status.unfetched and not _told_to_wait(answer, row)
+            row.due = retry_at_once and row.status == Status.unfetched
             if row.retries >= max_retries:
                 row.status, row.due = Status.gone, False
             if row.status in (Status.fetched, Status.redir_temp, Status.redir_perm):
@@ -107,10 +107,7 @@ def truth(
 def _fetch(row: _Row, host: Host, answer: Resource, max_bytes: int) -> None:
     """What one attempt changes in the row."""
     row.http_status = row.redirect_to = None
-    if not host.listening:
-        row.reason, row.retries = "connect", row.retries + 1
-        return
-    if host.robots_unavailable:
+    if host.robots_unavailable or not host.listening:
         row.reason = "robots_unavailable"  # the page can't help it: not counted
         return
     if answer.denied:
@@ -149,11 +146,6 @@ def _passes(site: Site, source: str, target: str, depth: int, scope: str, max_de
     if scope != "any" and site.host(source) is not site.host(target):
         return False
     return not max_depth or depth <= max_depth
-
-
-def _told_to_wait(answer: Resource, row: _Row) -> bool:
-    """The answer had a Retry-After."""
-    return row.http_status is not None and any(name.lower() == "retry-after" for name, _ in answer.headers)
 
 
 def _expected(row: _Row) -> Expected:
