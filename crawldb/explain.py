@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crawldb import fingerprint, formats, rowtext, settings, urlfilters, urls
 from crawldb.errors import CobnutError, UsageError
+from crawldb.segments import Segments
 from crawldb.store import Snapshot
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+_LOOK_BACK = 8
+"""Segments that may have been in flight at once, so that the one of the last attempt is among them."""
 
 
 class NotFoundError(CobnutError):
@@ -53,7 +59,29 @@ def reasons(snapshot: Snapshot, row: pa.Table, now: int) -> list[str]:
                                                       "discovered_from", "depth")}  # fmt: skip
     for name in ("fetched_at", "due_at", "modified_at", "discovered_at"):
         values[name] = row[name][0].value
-    return [f"{_status(values, now)}.", f"{_due(values['due_at'], now)}.", f"{_origin(snapshot, values, now)}."]
+    said = [f"{_status(values, now)}.", f"{_due(values['due_at'], now)}.", f"{_origin(snapshot, values, now)}."]
+    if values["reason"] is not None and (detail := _detail(snapshot, row)) is not None:
+        said.insert(1, f"In full: {detail}")
+    return said
+
+
+def _detail(snapshot: Snapshot, row: pa.Table) -> str | None:
+    """What the content row of the last attempt says of its reason, such as the line of robots.txt; None if its segment
+    is no longer there."""
+    at, key = row["fetched_at"][0].value, row["fingerprint"][0]
+    began = [segment for segment in Segments(snapshot.store.crawl_dir).committed() if segment.began <= (at or 0)]
+    for segment in began[: -_LOOK_BACK - 1 : -1]:
+        if not segment.is_complete("content"):
+            continue
+        for file in segment.files("content"):
+            chunk = segment.read("content", file.name, ["fingerprint", "fetched_at", "detail"])
+            mine = chunk.filter(
+                pc.and_(pc.equal(chunk["fingerprint"], key), pc.equal(chunk["fetched_at"].cast(pa.int64()), at))
+            )
+            if mine.num_rows:
+                detail: str | None = mine["detail"][0].as_py()
+                return detail
+    return None
 
 
 # -- a row that is there -----------------------------------------------------------------------------------------
@@ -71,7 +99,9 @@ def _status(row: dict[str, Any], now: int) -> str:
     unchanged = f"; the content is of {_ago(row['modified_at'], now)}" if row["modified_at"] is not None else ""
     target = row["redirect_to"] or "an address that cannot be crawled"
     sentences = {
-        "unfetched": f"Not fetched: the last attempt failed {when}, {row['retries']} in a row",
+        "unfetched": f"Not fetched: the last attempt failed {when}, {row['retries']} in a row"
+        if row["retries"]
+        else f"Not fetched: put off {when}",
         "fetched": f"Fetched {when}",
         "notmodified": f"Unchanged when it was last asked for, {when}{unchanged}",
         "redir_temp": f"Redirects for now to {target}, as of {when}",

@@ -168,6 +168,11 @@ class _Host:
         self.parts_running = 0
 
 
+def _is_address(host: str) -> bool:
+    """True if a canonical URL's host is an address, so that there is nothing for a proxy to look up."""
+    return host[0] == "[" or host.replace(".", "").isdigit()
+
+
 class _PartAsked(NamedTuple):
     part: Part
     page: Errand
@@ -391,7 +396,7 @@ class FetchTask:
             self._find_addresses(self._unresolved.popleft(), now)
 
     def _find_addresses(self, home: _Host, now: float) -> None:
-        if self._proxy_resolves(home.name):
+        if self._proxy_resolves(home.name) and not _is_address(home.name):
             self._settle_addresses(home, (), now)
         elif (known := self._resolver.ask(home.name)) is not None:
             self._take_addresses(home, known, now)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crawldb import dump
 from jobs.demo.truth import truth
 from tests.rounds.conftest import ROUNDS, Crawler, rows
 
@@ -40,6 +42,9 @@ def test_a_crawl_leaves_what_the_site_says(crawler: Crawler) -> None:
     assert [url for url, times in asked.items() if times > 1] == []
     assert sum(asked.values()) == sum(row.requests for row in expected.values())
     assert not [url for url in asked if url in expected and expected[url].reason == "robots_denied"]
+    denied = next(url for url, row in expected.items() if row.reason == "robots_denied")
+    dump.main([str(crawl_dir), "--url", denied, "-o", str(crawler.directory / "why")])
+    assert re.search(r"In full: http://[\d.:]+/robots\.txt:\d+: Disallow: /", (crawler.directory / "why").read_text())
     # A fourth call has nothing broken to finish, and crawls on where the third ended.
     crawler.run("crawl", str(crawl_dir), "1")
     assert disagreements(crawler, crawl_dir, ROUNDS + 1) == {}
@@ -57,6 +62,25 @@ def test_runner_tasks_and_shards_make_no_difference(crawler: Crawler, runner: st
         "--set", "fetch.chunk_rows=7", rounds=2,
     )  # fmt: skip
     assert rows(other) == rows(usual)
+
+
+@pytest.mark.slow
+def test_the_engine_makes_no_difference(crawler: Crawler) -> None:
+    usual = crawler.crawl("usual")
+    asked = Counter(crawler.pages_requested())
+    crawler.server.reset()
+    other = crawler.crawl("other", "--set", "fetch.engine=curl")
+    assert rows(other) == rows(usual)
+    assert Counter(crawler.pages_requested()) == asked
+
+
+@pytest.mark.slow
+def test_robots_txt_is_asked_for_once_in_all_rounds(crawler: Crawler) -> None:
+    """But for hosts whose robots.txt is unavailable: of those every round asks anew."""
+    crawler.crawl("crawl")
+    asked = Counter(request.host for request in crawler.server.requests if request.path == "/robots.txt")
+    site = crawler.server.site
+    assert {host: times for host, times in asked.items() if times > 1 and not site.hosts[host].robots_unavailable} == {}
 
 
 @pytest.mark.slow

@@ -247,7 +247,11 @@ def no_robots(*urls: str) -> list[KnownRobots]:
     return [KnownRobots(origin_of(url), f"{origin_of(url)}/robots.txt", now, 404, None, False, None) for url in urls]
 
 
-@pytest.fixture(params=sorted(ENGINES))
+_EACH = [pytest.param(name, marks=pytest.mark.slow) if name == "browser" else name for name in sorted(ENGINES)]
+"""The browser engine is the curl engine where nothing is rendered: the quick tests do without it."""
+
+
+@pytest.fixture(params=_EACH)
 def crawl(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
     """`crawl(requests_or_urls, settings, …)` runs every engine in turn."""
     engine = ENGINES[request.param]
