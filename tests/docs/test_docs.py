@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from crawldb.settings import load, names
+from jobs.fetching.credentials import Credentials
+from jobs.fetching.egress import Egress
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/hadoop.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/fetching.md", "docs/hadoop.md")
 WRITTEN_BY_A_CRAWL = ("crawldb/log/", "segments/log/", "crawldb/0000", "segments/2")
 """Beginnings of paths in a crawl directory, which are no files of the checkout."""
 
@@ -70,11 +72,12 @@ def test_every_option_of_the_loop_is_told(readme: str, checkout: Path) -> None:
 
 
 def test_every_option_in_an_example_exists(readme: str, checkout: Path) -> None:
-    """In the lines of code that call crawl.sh, dump.py or cobnut."""
+    """In the lines of code that call crawl.sh or dump.py."""
     known: dict[str, str] = {
         "scripts/crawl.sh": help_of(checkout, "-m", "jobs.crawl"), "scripts/dump.py": help_of(checkout, "scripts/dump.py"),
     }  # fmt: skip
-    calls = re.findall(r"^(scripts/(?:crawl\.sh|dump\.py))(.*)$", readme, re.MULTILINE)
+    text = readme + (checkout / "docs/fetching.md").read_text("utf-8")
+    calls = re.findall(r"^(scripts/(?:crawl\.sh|dump\.py))(.*)$", text, re.MULTILINE)
     assert len(calls) > 5
     for program, rest in calls:
         for option in re.findall(r" (--?[a-z][a-z-]*)", re.split("[#|]", rest)[0]):
@@ -98,6 +101,48 @@ def test_the_settings_shown_can_be_loaded(readme: str, tmp_path: Path) -> None:
     for block in blocks:
         (tmp_path / "shown.toml").write_text(block, "utf-8")
         assert load(str(tmp_path / "shown.toml")).http.agent_name
+
+
+# -- docs/fetching.md ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def fetching(checkout: Path) -> str:
+    return (checkout / "docs/fetching.md").read_text("utf-8")
+
+
+def test_every_setting_of_fetching_is_explained(fetching: str) -> None:
+    for name in names():
+        if name.startswith(("fetch.", "egress.", "browser.")):
+            assert re.search(rf"\b{re.escape(name)}\b", fetching), f"docs/fetching.md says nothing of {name}"
+
+
+def test_the_settings_of_fetching_can_be_loaded(fetching: str, tmp_path: Path) -> None:
+    blocks = [block for block in re.findall(r"```toml\n(.*?)```", fetching, re.DOTALL) if "[http]" in block]
+    assert len(blocks) > 3
+    for block in blocks:
+        (tmp_path / "shown.toml").write_text(block, "utf-8")
+        assert load(str(tmp_path / "shown.toml")).http.agent_name
+
+
+def test_the_files_of_fetching_can_be_read(fetching: str, tmp_path: Path) -> None:
+    """The examples of a credentials file and a proxies file do what the text says."""
+    (credentials,) = re.findall(r"```toml\n(\[\"https.*?)```", fetching, re.DOTALL)
+    (proxies,) = re.findall(r"```\n(#[^`]*?socks5h:.*?)```", fetching, re.DOTALL)
+    (tmp_path / "credentials.toml").write_text(credentials, "utf-8")
+    (tmp_path / "proxies.txt").write_text(proxies, "utf-8")
+    files = {"fetch.credentials_file": "credentials.toml", "egress.proxies_file": "proxies.txt"}
+    settings = load(None, [f"{name}={tmp_path / file}" for name, file in files.items()])
+    known = Credentials.load(settings)
+    assert known.fields("https://intranet.example")["Authorization"].startswith("Basic ")
+    assert known.fields("https://api.example:8443")["X-Team"] == "search"
+    assert known.fields("http://intranet.example") == known.fields("https://api.example") == {}
+    egress = Egress(settings)
+    assert {host: str(egress.route(host).proxy) for host in ("shop.example", "a.shop.example")} == dict.fromkeys(
+        ["shop.example", "a.shop.example"], "https://proxy3.example:443"
+    )
+    assert egress.route("wiki.intranet.example").proxy is None
+    assert str(egress.route("www.example.com").proxy) in ("socks5h://proxy1.example:1080", "http://proxy2.example:3128")
 
 
 def test_the_round_is_drawn_as_in_the_code(readme: str, checkout: Path) -> None:
