@@ -390,6 +390,11 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 class _TlsPool(urllib3.connectionpool.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
+    def _validate_conn(self, conn: Any) -> None:
+        """Connect. urllib3 warns here of every page that is not verified, which fetch.verify_tls has asked for."""
+        if conn.is_closed:
+            conn.connect()
+
 
 def tls_context(verify: bool = True) -> ssl.SSLContext:
     """One context for all hosts: certificates are verified against the bundle that comes with requests."""

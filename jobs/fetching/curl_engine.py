@@ -542,6 +542,7 @@ class _Run:
             reply.garbled = True
         elif not _head_is_complete(transfer.lines):
             reply.fail(Failure("broken", "the connection was closed within the header"))
+            reply.fields = []
         elif transfer.keeps:
             self._book_body(transfer, None)
         self._book_times(transfer)
@@ -579,6 +580,7 @@ class _Run:
             if transfer.keeps:
                 self._book_body(transfer, failure)
             return
+        reply.fields = []
         proxy = errand.route.proxy if errand.route is not None else None
         if transfer.local is not None:
             reply.local, failure = True, Failure("connect", transfer.local)
@@ -600,8 +602,6 @@ class _Run:
                 reply.proxy_failed = proxy.scheme == "https" and not answered
             elif reply.cut is None or not curl.getinfo(pycurl.CONNECT_TIME):
                 reply.proxy_failed = code in _PROXY or not curl.getinfo(pycurl.CONNECT_TIME)
-        if not transfer.sent:
-            reply.fields = []  # the proxy's
         reply.garbled = code in _GARBLED and reply.cut is None and transfer.head_bytes <= MAX_HEAD
         reply.fail(failure)
 
