@@ -283,13 +283,18 @@ class _Connection(urllib3.connection.HTTPConnection):
         name = errand.addresses[0] if errand.addresses else errand.home.name
         try:
             connection.connect((name.strip("[]"), self.port))
-        except socks.SOCKS5Error as error:
-            # Of the target, not of the proxy: RFC 1928 §6, replies 3 to 6
-            if str(error)[:4] in ("0x03", "0x04", "0x05", "0x06"):
-                raise ExchangeError("connect", f"{name} port {self.port}: {error}") from None
-            raise ProxyError("connect", f"{exchange.proxy}: {error}") from None
         except (socks.ProxyError, OSError) as error:
-            raise ProxyError("timeout" if exchange.cut else "connect", f"{exchange.proxy}: {error}") from None
+            cause = getattr(error, "socket_err", None) or error  # PySocks wraps errors, its own too
+            reached = not isinstance(error, socks.ProxyConnectionError)
+            if not reached and isinstance(cause, OSError) and is_local(cause, address):
+                raise cause from None
+            # Of the target, not of the proxy: RFC 1928 §6, replies 3 to 6
+            if isinstance(cause, socks.SOCKS5Error) and str(cause)[:4] in ("0x03", "0x04", "0x05", "0x06"):
+                raise ExchangeError("connect", f"{name} port {self.port}: {cause}") from None
+            if exchange.cut or (reached and isinstance(cause, TimeoutError)):
+                # It waits in vain itself: a target that does not answer must not take the proxy out
+                raise ExchangeError("timeout", f"{name} port {self.port}: {cause}") from None
+            raise ProxyError("connect", f"{exchange.proxy}: {error}") from None
 
     def connect(self) -> None:
         self._requests = 0
@@ -303,7 +308,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         exchange.reused = self._requests > 0
         self._requests += 1
         exchange.ip_address = self._ip_address
-        exchange.watch(self.sock)
+        exchange.watch(getattr(self.sock, "socket", self.sock))  # TLS within TLS is no socket, but has one
         target = exchange.target
         if exchange.proxy is not None and not exchange.proxy.is_socks and exchange.errand.url.startswith("http:"):
             target = exchange.errand.url
@@ -315,6 +320,9 @@ class _Connection(urllib3.connection.HTTPConnection):
 
 class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
+
+    _began_tls: float | None = None
+    """Through a tunnel: since when there is one."""
 
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
@@ -328,24 +336,51 @@ class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
 
     def connect(self) -> None:
         exchange = current.exchange
+        is_the_proxys = exchange.proxy is not None and exchange.errand.url.startswith("http:")
         try:
             super().connect()
-        except TimeoutError as error:
-            raise ExchangeError("timeout", f"TLS handshake: {error}") from None
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             detail = f"{type(error).__name__}: {error}"
-            if exchange.cut:
-                raise ExchangeError("timeout", detail) from None
-            if exchange.proxy is not None and not isinstance(error, (ssl.SSLError, urllib3.exceptions.SSLError)):
-                raise ProxyError("connect", f"{exchange.proxy}: {detail}") from None  # it would not build a tunnel
+            if is_the_proxys and not exchange.cut:
+                raise ProxyError("connect", f"{exchange.proxy}: {detail}") from None
+            if exchange.cut or isinstance(error, TimeoutError):
+                raise ExchangeError("timeout", f"TLS handshake: {error}") from None
             raise ExchangeError("tls", detail) from None
         finally:
             with exchange.lock:
                 duplicate, exchange.socket = exchange.socket, None
             if duplicate is not None:
                 duplicate.close()
-        if exchange.connected is not None:
-            exchange.encrypted = (exchange.connected[1], time.monotonic())
+        if exchange.connected is not None and not is_the_proxys:
+            exchange.encrypted = (self._began_tls or exchange.connected[1], time.monotonic())
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        """A proxy is verified always, for it gets a password: urllib3's own does to it what is done to pages."""
+        context = self.proxy_config.ssl_context if self.proxy_config is not None else None
+        assert context is not None
+        try:
+            return context.wrap_socket(sock, server_hostname=hostname)
+        except (OSError, ValueError) as error:
+            raise ProxyError("connect", f"{current.exchange.proxy}: {type(error).__name__}: {error}") from None
+
+    def _tunnel(self) -> None:
+        """Ask the proxy for a way through. It was reached: if it waits, or hangs up, or says so, the target is to
+        blame, for a dead page must not take the proxy out.
+        """
+        exchange = current.exchange
+        where = f"{exchange.proxy}: CONNECT {exchange.errand.home.name}"
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        except (OSError, http.client.HTTPException) as error:
+            if exchange.cut or isinstance(error, TimeoutError):
+                raise ExchangeError("timeout", f"{where}: {error}") from None
+            answer = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+            if answer is None:
+                raise ExchangeError("broken", f"{where}: {type(error).__name__}: {error}") from None
+            if answer[1] < "500":
+                raise ProxyError("connect", f"{where}: {error}") from None
+            raise ExchangeError("connect", f"{where}: {error}") from None
+        self._began_tls = time.monotonic()
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
@@ -354,6 +389,11 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
 class _TlsPool(urllib3.connectionpool.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+
+    def _validate_conn(self, conn: Any) -> None:
+        """Connect. urllib3 warns here of every page that is not verified, which fetch.verify_tls has asked for."""
+        if conn.is_closed:
+            conn.connect()
 
 
 def tls_context(verify: bool = True) -> ssl.SSLContext:
@@ -381,7 +421,8 @@ class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
         self._threads_per_host = threads_per_host
         self._max_hosts = max_hosts
         self._verify = verify
-        self._tls: ssl.SSLContext | None = None
+        self._tls: dict[bool, ssl.SSLContext] = {}
+        """By whether it verifies."""
         self._pools: dict[tuple[str, Proxy | None], _Pool | _TlsPool] = {}
         self._pools_lock = threading.Lock()
 
@@ -410,21 +451,23 @@ class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
         parsed = urllib3.util.parse_url(origin)
         scheme, host, port = parsed.scheme, parsed.host or "", parsed.port
         options: dict[str, Any] = {"maxsize": self._threads_per_host}
+        verify = self._verify
         if proxy is not None and not proxy.is_socks:
             if scheme == "http":  # the proxy is asked for the whole URL: a tunnel is for TLS
-                scheme, host, port = proxy.scheme, proxy.host, proxy.port
+                scheme, host, port, verify = proxy.scheme, proxy.host, proxy.port, True
             else:
                 url = urllib3.util.parse_url(proxy.url)
                 options |= {"_proxy": url, "_proxy_headers": proxy.fields(),
-                            "_proxy_config": ProxyConfig(self._context(), False, None, None)}  # fmt: skip
+                            "_proxy_config": ProxyConfig(self._context(True), False, None, None)}  # fmt: skip
         if scheme == "http":
             return _Pool(host, port, **options)
-        return _TlsPool(host, port, ssl_context=self._context(), **options)
+        return _TlsPool(host, port, ssl_context=self._context(verify), **options)
 
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = tls_context(self._verify)
-        return self._tls
+    def _context(self, verify: bool) -> ssl.SSLContext:
+        context = self._tls.get(verify)
+        if context is None:
+            context = self._tls[verify] = tls_context(verify)
+        return context
 
     def cert_verify(self, *args: Any, **options: Any) -> None:
         """The TLS context verifies."""

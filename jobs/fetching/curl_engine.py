@@ -59,6 +59,9 @@ _VERSIONS = {1: "http/1.0", 2: "http/1.1", 3: "h2", 30: "h3"}
 _TOO_LARGE = 100
 """CURLE_TOO_LARGE: the header fields, for one."""
 _PROXY = {pycurl.E_COULDNT_RESOLVE_PROXY, 97}
+_TARGETS = {19, 21, 22, 24}
+"""CURLPX_REPLY_…: CONNECTION_REFUSED, HOST_UNREACHABLE, NETWORK_UNREACHABLE, TTL_EXPIRED (curl/curl.h): what a SOCKS
+proxy says of its target."""
 _GARBLED = {pycurl.E_UNSUPPORTED_PROTOCOL, 8}
 """HTTP/0.9 or none at all; CURLE_WEIRD_SERVER_REPLY."""
 _REASONS = {
@@ -528,6 +531,7 @@ class _Run:
             reply.garbled = True
         elif not _head_is_complete(transfer.lines):
             reply.fail(Failure("broken", "the connection was closed within the header"))
+            reply.fields = []
         elif transfer.keeps:
             self._book_body(transfer, None)
         self._book_times(transfer)
@@ -565,6 +569,7 @@ class _Run:
             if transfer.keeps:
                 self._book_body(transfer, failure)
             return
+        reply.fields = []
         proxy = errand.route.proxy if errand.route is not None else None
         if transfer.local is not None:
             reply.local, failure = True, Failure("connect", transfer.local)
@@ -575,13 +580,17 @@ class _Run:
         elif reply.refused_address is not None:
             failure = Failure("private_address", reply.refused_address)
         elif proxy is not None:
-            if code in _PROXY or (code == pycurl.E_COULDNT_CONNECT and not proxy.is_socks):
-                reply.proxy_failed = True
-            elif (answered := curl.getinfo(pycurl.HTTP_CONNECTCODE)) >= 300:
+            # A proxy that was reached, and waits or hangs up, does so for its target: a dead page must not take it out
+            answered = curl.getinfo(pycurl.HTTP_CONNECTCODE)
+            if curl.getinfo(pycurl.PROXY_ERROR) in _TARGETS:
+                failure = Failure("connect", failure.detail)
+            elif answered >= 300:
                 reply.proxy_failed = answered < 500
                 failure = Failure("connect", failure.detail)
-            elif not curl.getinfo(pycurl.CONNECT_TIME):
-                reply.proxy_failed = True
+            elif reason == "tls":
+                reply.proxy_failed = proxy.scheme == "https" and not answered
+            elif reply.cut is None or not curl.getinfo(pycurl.CONNECT_TIME):
+                reply.proxy_failed = code in _PROXY or not curl.getinfo(pycurl.CONNECT_TIME)
         reply.garbled = code in _GARBLED and reply.cut is None
         reply.fail(failure)
 

@@ -135,8 +135,9 @@ def read_body(reply: Reply, raw: bytes, cut_short: bool, failure: Failure | None
 
     `raw` is what came over the wire, `cut_short` says that we stopped at the limit, `failure` what ended it early.
     """
-    coding = reply.header("content-encoding")
-    decoded = decode(raw, coding or "", max_bytes)
+    # A field that is there several times is one list (RFC 9110 §5.3)
+    coding = ", ".join(value for name, value in reply.fields if name.lower() == "content-encoding")
+    decoded = decode(raw, coding, max_bytes)
     reply.content, reply.truncated = decoded.content, decoded.truncated
     if cut_short:
         reply.truncated = "bytes"

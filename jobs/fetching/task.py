@@ -289,11 +289,16 @@ class FetchTask:
     def finished(self, errand: Errand, reply: Reply, now: float) -> None:
         """The errand's exchange has ended."""
         home = errand.home
-        if errand.route is not None and errand.route.proxy is not None and not reply.local:
+        proxy = errand.route.proxy if errand.route is not None else None
+        if proxy is not None and not reply.local:
+            if reply.status == 407 and not proxy.is_socks and errand.url.startswith("http:"):
+                # Of the proxy itself (RFC 9110 §15.5.8), which for plain HTTP answers in the server's place
+                reply.fail(Failure("connect", f"{proxy}: HTTP 407"))
+                reply.proxy_failed = True
             if reply.proxy_failed:
-                self.egress.failed(errand.route.proxy, reply.detail)
+                self.egress.failed(proxy, reply.detail)
             elif reply.status is not None:
-                self.egress.worked(errand.route.proxy)
+                self.egress.worked(proxy)
         if reply.ip_address is not None and home.addresses and len(home.addresses) > 1:
             self._prefer(home, reply.ip_address)
         if home.took is not None and reply.connect_time is not None:
