@@ -10,6 +10,9 @@
               ▲                                                                       │
               └───────────────────────── one delta, committed atomically ─────────────┘
 
+Beside the crawldb stands the host store: updatedb puts in what a round learned of hosts, and generate takes their
+robots.txt files and Crawl-delays out of it for the next fetch.
+
     inject.py generate.py fetch.py parse.py updatedb.py compact.py     the jobs
     crawl.py             the round loop: what crawl.sh calls
     base.py              CrawlJob and how it runs: work lists in, commit records out

@@ -1,11 +1,23 @@
-"""The only room that opens sockets: requests go in, what servers said comes out.
+"""The only room that opens sockets to crawl: requests go in, what servers said comes out.
 
-    FetchRequest ─▶ politeness ─▶ robots ─▶ engine ─▶ outcomes ─▶ FetchResult
-                    whose turn    may we    HTTP      what it
-                    it is                             means
+                  politeness    robots       dns           egress
+                  whose turn    may we,      where it is   by which
+                  it is         path_rules                 way
+                      └────────────┴────┬───────┴─────────────┘
+                                        ▼
+    FetchRequest ───────────────────▶ task ───────────────────▶ FetchResult
+                                      │  ▲
+            Errand: sending,          │  │   Reply: replies, decoding,
+            credentials, cookies      ▼  │   outcomes
+                          ┌───────────────────────────┐
+              requests_engine                     curl_engine ◀─────────── rendering
+              threads: transport,                 libcurl's     parts      tabs, chromium: pages
+              connections                         event loop               that shells picks
 
-`contract` has the records and the engine's type, `engines` the family. Nothing here knows of Parquet, chunks or
-mrjob: the fetch job gives requests and a function that takes results one at a time.
+`task` is the one brain under all engines; it opens no socket, and engines decide nothing. Before each connection
+`addresses` is asked whether it may be made, and `limits` knows what this machine can give. `contract` has the records
+and the engine's type, `engines` the family. Nothing here knows of Parquet, chunks or mrjob: the fetch job gives requests
+and a function that takes results one at a time.
 """
 
 from __future__ import annotations
