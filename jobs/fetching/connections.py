@@ -45,7 +45,7 @@ _FRAMING = {"content-length", "transfer-encoding", "content-encoding", "connecti
 _DIGITS = re.compile(r"[0-9]{1,19}").fullmatch
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?\n?", re.DOTALL).fullmatch
 _MOST = (1 << 63) - 1
-"""Bytes that a body or chunk may say it has: a larger number is none (and RFC 9110 §8.6 leaves it to us)."""
+"""Bytes that a body or chunk may say it has: a larger number is none, as for libcurl (RFC 9110 §8.6 warns of overflows)."""
 
 
 class ExchangeError(Exception):

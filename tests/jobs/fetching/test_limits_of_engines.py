@@ -48,7 +48,7 @@ ANSWERS = [
     ("a chunk of 2^62", CHUNKED + b"%x\r\nhello" % 2**62, "close", O.success, None, b"hello", "broken"),
     ("a chunk of 2^64", CHUNKED + b"%x\r\nhello" % 2**64, "close", O.retry, "broken", None, None),
     ("a chunk of -5", CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n", "keep", O.retry, "broken", None, None),
-    ("a chunk of 0x5", CHUNKED + b"+5\r\nhello\r\n0\r\n\r\n", "keep", O.retry, "broken", None, None),
+    ("a chunk of +5", CHUNKED + b"+5\r\nhello\r\n0\r\n\r\n", "keep", O.retry, "broken", None, None),
     ("a chunk extension", CHUNKED + b"5;" + b"x" * 10_000 + b"\r\nhello\r\n0\r\n\r\n", "keep", O.success, None, b"hello",
      None),
     ("chunk extensions of 1 MB", CHUNKED + (b"1;" + b"x" * 1000 + b"\r\nh\r\n") * 1000 + b"0\r\n\r\n", "keep", O.success,
