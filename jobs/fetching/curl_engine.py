@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
 import re
 import select
 import socket
@@ -224,6 +225,7 @@ class _Transfer:
         connection = None
         try:
             connection = _Socket(family, kind, protocol)
+            os.close(os.dup(connection.fileno()))  # pycurl does, and says nothing of use if it cannot
             if (source := self._run.task.egress.source_for(errand.home.name, host)) is not None:
                 bind(connection, source)
         except OSError as error:
@@ -319,6 +321,8 @@ class _Run:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(min(files - at_once - 50, _IDLE_CONNECTIONS), at_once))
+        self._most_connections = 0
+        """0: libcurl may open as many as it is given transfers."""
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
@@ -360,6 +364,7 @@ class _Run:
     def _start_errands(self, now: float) -> float | None:
         """Start all that may start now; the seconds until there may be more, None: nothing starts any more."""
         task = self.task
+        self._limit_connections()
         while True:
             under_way = len(self._active) + len(self._lenient_active)
             pause = task.pause(now, under_way)
@@ -379,6 +384,14 @@ class _Run:
                 continue
             self._active.add(transfer)
             self._multi.add_handle(transfer.curl)
+
+    def _limit_connections(self) -> None:
+        """Where this machine has run short, let libcurl close idle connections before it opens others."""
+        throttle = self.task.throttle
+        most = throttle.allowed if throttle.allowed < throttle.maximum else 0
+        if most != self._most_connections:
+            self._most_connections = most
+            self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, most)
 
     def _run_curl(self, wait: float) -> None:
         """Wait for sockets and the timer, let libcurl work, and finish what is done."""

@@ -59,8 +59,11 @@ _DNS_TRIES, _DNS_PAUSE = 4, 5.0
 """Look-ups of a name that failed for a passing cause, and seconds between two."""
 _PROXY_TRIES = 4
 """Proxies that one request may fail with before it is put off."""
-_LOCAL_FAILURES = 300
-"""In a row: then this machine is beyond hope."""
+_LOCAL_PATIENCE = 300.0
+"""Seconds of nothing but failures of this machine's own: then it is beyond hope. Not a number of failures: a thousand
+connections can fail at the same moment."""
+_LOCAL_PAUSE = 0.25
+"""Seconds at least between two times that it may run short."""
 _PARTS_AT_ONCE = 6
 """Of rendered pages, from one host: what browsers do (and RFC 9112 §9.4 leaves to them)."""
 _RATE_WINDOW = 60
@@ -217,7 +220,9 @@ class FetchTask:
         self._rendering = 0
         self._parts: deque[Errand] = deque()
         self._waiting_parts = 0
-        self._local_failures = 0
+        self._short_since: float | None = None
+        """When this machine ran short, if nothing went well since."""
+        self._ran_short = False
         self._resume = -math.inf
         self._rate: deque[tuple[float, int]] = deque(maxlen=_RATE_WINDOW + 1)
         self._began = math.nan
@@ -317,11 +322,12 @@ class FetchTask:
         else:
             self._page_answered(errand, reply, now)
         if not reply.local:
-            self._local_failures = 0
+            self._short_since = None
             self.throttle.succeeded()
             return
-        self._local_failures += 1
-        if self._local_failures > _LOCAL_FAILURES:
+        if self._short_since is None:
+            self._short_since = now
+        if now - self._short_since > _LOCAL_PATIENCE and self.closing is None:
             raise OSError(f"this machine cannot open connections any more: {reply.detail}")
 
     @property
@@ -759,9 +765,10 @@ class FetchTask:
     def _not_its_fault(self, errand: Errand, reply: Reply, now: float) -> None:
         """An exchange that says nothing about the page: it has another turn."""
         if reply.local:
-            if not self._local_failures:
+            if not self._ran_short:
+                self._ran_short = True
                 self.report.notes.append(f"this machine ran short ({reply.detail}): fewer requests at once")
-            self._resume = now + self.throttle.slow_down(now)
+            self._resume = now + max(self.throttle.slow_down(now, self._queues.running), _LOCAL_PAUSE)
         elif reply.garbled:
             errand.home.garbled = True
         elif reply.proxy_failed:
