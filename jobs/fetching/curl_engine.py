@@ -167,6 +167,8 @@ class _Transfer:
         self.reply = Reply(time.time_ns() // 1_000_000)
         self.patience = latency(delay)
         self.began = time.monotonic()
+        if errand.is_beside:  # the page that it is for does not wait any longer
+            self.deadline = self.began + self._run.settings.browser.max_seconds
         curl.setopt(pycurl.URL, errand.url)
         if errand.headers is not self._headers:
             curl.setopt(pycurl.HTTPHEADER, self._run.header_lines(errand))
@@ -348,6 +350,9 @@ class _Run:
                     if self._stop.is_set() and not stopped:
                         stopped = True
                         task.close("stopped")
+                        for transfer in self._active:
+                            if transfer.errand is not None and transfer.errand.is_beside:
+                                transfer.deadline = now  # its page is left
                         give_up = now + self.settings.fetch.shutdown_seconds
                 wait = self._start_errands(now)
                 self._hand_on()
@@ -434,10 +439,14 @@ class _Run:
             self.task.count(result)
 
     def _cut_off_the_late(self, now: float) -> None:
-        """End transfers that only drain a body, and lenient ones, that have taken too long."""
+        """End transfers that only drain a body, parts of pages, and lenient ones, that have taken too long."""
         for transfer in [one for one in self._active if now >= one.deadline]:
-            transfer.short = True
-            self._finish(transfer, pycurl.E_WRITE_ERROR, "")
+            if transfer.limit is not None and not transfer.keeps:
+                transfer.short = True
+                self._finish(transfer, pycurl.E_WRITE_ERROR, "")
+            else:
+                transfer.reply.cut = "timeout"
+                self._finish(transfer, pycurl.E_OPERATION_TIMEDOUT, "its page waits no longer")
         for exchange in self._lenient_active.values():
             if now >= exchange.deadline:
                 exchange.cut_off("timeout")
