@@ -18,6 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from queue import Empty, Full
 from typing import TYPE_CHECKING, Any
 
 import requests.certs
@@ -37,10 +38,14 @@ from jobs.fetching.replies import MAX_HEAD, MAX_INTERIM, parse_fields
 if TYPE_CHECKING:
     from jobs.fetching.task import Errand
 
-_MAX_LINE = 1 << 16
+_MAX_LINE = 100 << 10
+"""Bytes of one header line: libcurl's own limit."""
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding", "connection", "keep-alive"}
 """All that urllib3 and http.client need to know of a header."""
-_DIGITS = re.compile(r"[0-9]{1,18}").fullmatch
+_DIGITS = re.compile(r"[0-9]{1,19}").fullmatch
+_CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?\n?", re.DOTALL).fullmatch
+_MOST = (1 << 63) - 1
+"""Bytes that a body or chunk may say it has: a larger number is none, as for libcurl (RFC 9110 §8.6 warns of overflows)."""
 
 
 class ExchangeError(Exception):
@@ -161,12 +166,30 @@ class Answer(http.client.HTTPResponse):
             line = self.fp.readline(_MAX_LINE + 1)
             size += len(line)
             if len(line) > _MAX_LINE or size > MAX_HEAD:
-                raise http.client.LineTooLong("header")
+                raise http.client.HTTPException("header too long")
             if not line:
                 raise http.client.IncompleteRead(b"")
             if line in (b"\r\n", b"\n"):
                 return parse_fields(lines)
             lines.append(line)
+
+    def _read_next_chunk_size(self) -> int:
+        """http.client's own takes whatever int() does: -5, 0x5, 5_0."""
+        line = self.fp.readline(_MAX_LINE + 1)
+        if len(line) > _MAX_LINE:
+            raise http.client.HTTPException("chunk extension too long")
+        found = _CHUNK_SIZE(line)
+        if found is None or int(found[1], 16) > _MOST:
+            raise http.client.IncompleteRead(b"")
+        return int(found[1], 16)
+
+    def _read_and_discard_trailer(self) -> None:
+        """http.client's own reads them without end."""
+        size = 0
+        while (line := self.fp.readline(_MAX_LINE + 1)) not in (b"\r\n", b"\n", b""):
+            size += len(line)
+            if size > MAX_HEAD:
+                raise http.client.HTTPException("trailers too long")
 
     def _frame(self, fields: list[tuple[str, str]], status: int) -> None:
         """How long the body is and whether the connection lives on (RFC 9112 §6.3, §9.3)."""
@@ -179,15 +202,15 @@ class Answer(http.client.HTTPResponse):
         coding = framing.get("transfer-encoding", "").lower()
         self.chunked = coding.rpartition(",")[2].strip() == "chunked"
         self.chunk_left = None
-        if coding and self.chunked:
-            if coding != "chunked":
-                raise http.client.HTTPException(f"Transfer-Encoding: {coding}")
+        if coding and coding not in ("chunked", "identity"):
+            raise http.client.HTTPException(f"Transfer-Encoding: {coding[:100]}")  # none was asked for
+        if self.chunked:
             framing.pop("content-length", None)
         lengths = {length.strip() for length in framing.get("content-length", "").split(",")}
         if len(lengths) > 1:
             raise http.client.HTTPException("several different Content-Lengths")
         length = lengths.pop()
-        self.length = int(length) if _DIGITS(length) else None
+        self.length = int(length) if _DIGITS(length) and int(length) <= _MOST else None
         if self.length is None:
             framing.pop("content-length", None)
         else:
@@ -439,6 +462,18 @@ class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
                     del self._pools[next(iter(self._pools))]
             self._pools[key] = pool
         return pool
+
+    def close_idle(self) -> None:
+        """Close the connections that are kept for later: what they hold, this machine is short of."""
+        with self._pools_lock:
+            pools = list(self._pools.values())
+        for pool in pools:
+            if (queue := pool.pool) is None:
+                continue
+            with contextlib.suppress(Empty, Full):  # others take from it and put into it
+                for _ in range(self._threads_per_host):
+                    if (connection := queue.get_nowait()) is not None:  # urllib3's pools hold None for one to be made
+                        connection.close()
 
     def close(self) -> None:
         with self._pools_lock:

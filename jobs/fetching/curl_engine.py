@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
 import re
 import select
 import socket
@@ -166,6 +167,8 @@ class _Transfer:
         self.reply = Reply(time.time_ns() // 1_000_000)
         self.patience = latency(delay)
         self.began = time.monotonic()
+        if errand.is_beside:  # the page that it is for does not wait any longer
+            self.deadline = self.began + self._run.settings.browser.max_seconds
         curl.setopt(pycurl.URL, errand.url)
         if errand.headers is not self._headers:
             curl.setopt(pycurl.HTTPHEADER, self._run.header_lines(errand))
@@ -224,6 +227,7 @@ class _Transfer:
         connection = None
         try:
             connection = _Socket(family, kind, protocol)
+            os.close(os.dup(connection.fileno()))  # pycurl does, and says nothing of use if it cannot
             if (source := self._run.task.egress.source_for(errand.home.name, host)) is not None:
                 bind(connection, source)
         except OSError as error:
@@ -319,6 +323,8 @@ class _Run:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(min(files - at_once - 50, _IDLE_CONNECTIONS), at_once))
+        self._most_connections = 0
+        """0: libcurl may open as many as it is given transfers."""
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
@@ -344,6 +350,9 @@ class _Run:
                     if self._stop.is_set() and not stopped:
                         stopped = True
                         task.close("stopped")
+                        for transfer in self._active:
+                            if transfer.errand is not None and transfer.errand.is_beside:
+                                transfer.deadline = now  # its page is left
                         give_up = now + self.settings.fetch.shutdown_seconds
                 wait = self._start_errands(now)
                 self._hand_on()
@@ -360,6 +369,7 @@ class _Run:
     def _start_errands(self, now: float) -> float | None:
         """Start all that may start now; the seconds until there may be more, None: nothing starts any more."""
         task = self.task
+        self._limit_connections()
         while True:
             under_way = len(self._active) + len(self._lenient_active)
             pause = task.pause(now, under_way)
@@ -379,6 +389,14 @@ class _Run:
                 continue
             self._active.add(transfer)
             self._multi.add_handle(transfer.curl)
+
+    def _limit_connections(self) -> None:
+        """Where this machine has run short, let libcurl close idle connections before it opens others."""
+        throttle = self.task.throttle
+        most = throttle.allowed if throttle.allowed < throttle.maximum else 0
+        if most != self._most_connections:
+            self._most_connections = most
+            self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, most)
 
     def _run_curl(self, wait: float) -> None:
         """Wait for sockets and the timer, let libcurl work, and finish what is done."""
@@ -421,10 +439,14 @@ class _Run:
             self.task.count(result)
 
     def _cut_off_the_late(self, now: float) -> None:
-        """End transfers that only drain a body, and lenient ones, that have taken too long."""
+        """End transfers that only drain a body, parts of pages, and lenient ones, that have taken too long."""
         for transfer in [one for one in self._active if now >= one.deadline]:
-            transfer.short = True
-            self._finish(transfer, pycurl.E_WRITE_ERROR, "")
+            if transfer.limit is not None and not transfer.keeps:
+                transfer.short = True
+                self._finish(transfer, pycurl.E_WRITE_ERROR, "")
+            else:
+                transfer.reply.cut = "timeout"
+                self._finish(transfer, pycurl.E_OPERATION_TIMEDOUT, "its page waits no longer")
         for exchange in self._lenient_active.values():
             if now >= exchange.deadline:
                 exchange.cut_off("timeout")

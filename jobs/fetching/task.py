@@ -10,8 +10,8 @@ can drive it alike:
         task.finished(errand, reply, now)              when its exchange has ended, however it did
         for result in task.take(): …                   what has become of requests meanwhile
 
-Only `notify` and `fetch_part`, which the resolver and the renderer call from threads of their own, may be called
-without the engine's lock: they put a message into an inbox and call `wake`.
+Only `notify` and `post`, which the resolver and the renderer call from threads of their own, may be called without
+the engine's lock: they put a message into an inbox and call `wake`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
 
 from crawldb.fingerprint import fingerprint
 from crawldb.schema import FetchOutcome
@@ -40,8 +39,8 @@ from jobs.fetching.dns import Addresses, Resolver
 from jobs.fetching.egress import Egress, Route
 from jobs.fetching.limits import Throttle
 from jobs.fetching.politeness import HostQueues
-from jobs.fetching.rendering import Page, Part, PartAnswer, Rendered, Renderer
-from jobs.fetching.rendering import wanted as wants_rendering
+from jobs.fetching.rendering import PartAnswer, Renderer
+from jobs.fetching.renderings import PageRendered, PartAsked, Renderings
 from jobs.fetching.replies import (
     Failure,
     Reply,
@@ -59,10 +58,11 @@ _DNS_TRIES, _DNS_PAUSE = 4, 5.0
 """Look-ups of a name that failed for a passing cause, and seconds between two."""
 _PROXY_TRIES = 4
 """Proxies that one request may fail with before it is put off."""
-_LOCAL_FAILURES = 300
-"""In a row: then this machine is beyond hope."""
-_PARTS_AT_ONCE = 6
-"""Of rendered pages, from one host: what browsers do (and RFC 9112 §9.4 leaves to them)."""
+_LOCAL_PATIENCE = 300.0
+"""Seconds of nothing but failures of this machine's own: then it is beyond hope. Not a number of failures: a thousand
+connections can fail at the same moment."""
+_LOCAL_PAUSE = 0.25
+"""Seconds at least between two times that it may run short."""
 _RATE_WINDOW = 60
 """Seconds that fetch.min_rate is taken over."""
 
@@ -71,8 +71,8 @@ class Errand:
     """One request to be sent, and what must be known to send it."""
 
     __slots__ = (
-        "addresses", "body", "chain", "done", "headers", "home", "hops", "max_bytes", "method", "origin", "page",
-        "proxy_tries", "request", "route", "tried_again", "url",
+        "addresses", "body", "chain", "done", "headers", "home", "hops", "max_bytes", "method", "of_own_page", "origin",
+        "page", "proxy_tries", "request", "route", "tried_again", "url",
     )  # fmt: skip
 
     def __init__(self, url: str, home: _Host, request: FetchRequest | None, max_bytes: int) -> None:
@@ -96,6 +96,8 @@ class Errand:
         """URLs of the redirects that led here."""
         self.done: Future[PartAnswer | None] | None = None
         """Of a part of a page: who waits for it."""
+        self.of_own_page = True
+        """False for a part of another origin's page: it gets no credentials and no cookies."""
         self.tried_again = False
         self.proxy_tries = 0
 
@@ -112,6 +114,11 @@ class Errand:
     @property
     def is_robots(self) -> bool:
         return self.page is not None
+
+    @property
+    def is_beside(self) -> bool:
+        """True if it stands in no queue: a part of a page, or the robots.txt that one waits for."""
+        return self.done is not None or (self.page is not None and self.page.done is not None)
 
     def wants(self, reply: Reply, settings: Settings) -> bool:
         """True if the body of this answer is wanted, by its status and header fields. May book why not in `reply`."""
@@ -135,8 +142,8 @@ class _Host:
     """What the task knows of one host."""
 
     __slots__ = (
-        "addresses", "asked", "error", "failures", "garbled", "jar", "looked_up", "lookup_tries", "name", "parts",
-        "parts_running", "passing", "queue", "refused", "rules", "took", "waiting",
+        "addresses", "asked", "error", "failures", "garbled", "jar", "looked_up", "lookup_tries", "name",
+        "parts_from", "passing", "queue", "refused", "rules", "took", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -164,24 +171,13 @@ class _Host:
         self.garbled = False
         """True if it speaks HTTP that the engine's own library does not read."""
         self.jar: CookieJar | None = None
-        self.parts: deque[Errand] = deque()
-        self.parts_running = 0
+        self.parts_from = -math.inf
+        """No part is asked for before: it was asked too much."""
 
 
 def _is_address(host: str) -> bool:
     """True if a canonical URL's host is an address, so that there is nothing for a proxy to look up."""
     return host[0] == "[" or host.replace(".", "").isdigit()
-
-
-class _PartAsked(NamedTuple):
-    part: Part
-    page: Errand
-    done: Future[PartAnswer | None]
-
-
-class _PageRendered(NamedTuple):
-    result: FetchResult
-    rendered: Future[Rendered]
 
 
 class FetchTask:
@@ -201,7 +197,7 @@ class FetchTask:
         self._credentials = Credentials.load(settings)
         self.egress = Egress(settings)
         self._wake = wake
-        self._inbox: queues.SimpleQueue[str | _PartAsked | _PageRendered] = queues.SimpleQueue()
+        self._inbox: queues.SimpleQueue[str | PartAsked | PageRendered] = queues.SimpleQueue()
         self._resolver = Resolver(settings, self.notify)
         self._queues: HostQueues[Errand] = HostQueues((), fetch.delay, fetch.threads_per_host, fetch.ip_delay)
         self._delays: dict[str, dict[str, float]] = {}
@@ -211,13 +207,9 @@ class FetchTask:
         self._results: list[FetchResult] = []
         self._total = len(requests)
         self._hosts: dict[str, _Host] = {}
-        self._new_renderer = renderer
-        self._renderer: Renderer | None = None
-        self._wants_rendering = wants_rendering(settings) if renderer else None
-        self._rendering = 0
-        self._parts: deque[Errand] = deque()
-        self._waiting_parts = 0
-        self._local_failures = 0
+        self._short_since: float | None = None
+        """When this machine ran short, if nothing went well since."""
+        self._ran_short = False
         self._resume = -math.inf
         self._rate: deque[tuple[float, int]] = deque(maxlen=_RATE_WINDOW + 1)
         self._began = math.nan
@@ -238,6 +230,9 @@ class FetchTask:
         self._ahead = 0
         """Hosts that are known, and nothing of which was sent."""
         self._look_ahead = max(_LOOK_AHEAD, 2 * at_once)
+        self._renderings = Renderings(settings, renderer, self.post)
+        self._rendering_until = math.inf
+        """When pages under rendering are given up, once the task is closing."""
 
     # -- what the engine calls ---------------------------------------------------------------------------
 
@@ -247,13 +242,11 @@ class FetchTask:
         while True:
             self._read_inbox(now)
             if self.closing is not None:
-                if not self._rendering or self.closing == "stopped":
-                    return None
-                return self._parts.popleft() if self._parts else math.inf
+                return self._next_while_closing(now)
             self._look_up(now)
-            if self._parts:
-                return self._parts.popleft()
-            found = self._queues.next(now)
+            if (part := self._next_part(now)) is not None:
+                return part
+            found = self._queues.next(now) if not self._renderings.is_full else math.inf
             if isinstance(found, Errand):
                 if self._prepare(found, now):
                     return found
@@ -261,8 +254,18 @@ class FetchTask:
             wait = math.inf if found is None else found
             if self._timers:
                 wait = min(wait, max(self._timers[0][0] - now, 0.001))
-            busy = self._resolving or self._unresolved or self._rendering or self._waiting_parts or self._timers
+            busy = self._resolving or self._unresolved or self._renderings.is_busy or self._timers
             return None if found is None and not busy else wait
+
+    def _next_while_closing(self, now: float) -> Errand | float | None:
+        """The same when nothing starts any more but what pages under rendering still need."""
+        if not self._renderings.pages or self.closing == "stopped":
+            return None
+        if self._rendering_until == math.inf:
+            self._rendering_until = now + self.settings.browser.max_seconds
+        if now >= self._rendering_until:
+            return None
+        return self._next_part(now) or self._rendering_until - now
 
     def pause(self, now: float, under_way: int) -> float:
         """Seconds in which nothing more may start beside so many `under_way` (inf: until one has finished); 0: it may.
@@ -275,7 +278,7 @@ class FetchTask:
 
     def sent(self, errand: Errand, at: float) -> None:
         """The errand's request counts as started at `at`: lets others start before it has finished."""
-        if errand.done is None:
+        if not errand.is_beside:
             self._queues.started(errand, at)
 
     def needs_sent(self) -> bool:
@@ -303,25 +306,25 @@ class FetchTask:
             self._prefer(home, reply.ip_address)
         if home.took is not None and reply.connect_time is not None:
             reply.dns_time, home.took = home.took, None
-        if errand.done is not None:
-            self._part_finished(errand, reply)
-            return
         if reply.local or reply.proxy_failed or reply.stopped or (reply.garbled and not home.garbled):
             self._not_its_fault(errand, reply, now)
         elif self._deserves_another_try(errand, reply):
             errand.tried_again = True
             self._again(errand)
-            self._queues.finished(errand, reply.started)
+            self._left(errand, reply.started)
         elif errand.is_robots:
             self._robots_answered(errand, reply, now)
+        elif errand.done is not None:
+            self._part_answered(errand, reply, now)
         else:
             self._page_answered(errand, reply, now)
         if not reply.local:
-            self._local_failures = 0
+            self._short_since = None
             self.throttle.succeeded()
             return
-        self._local_failures += 1
-        if self._local_failures > _LOCAL_FAILURES:
+        if self._short_since is None:
+            self._short_since = now
+        if now - self._short_since > _LOCAL_PATIENCE and self.closing is None:
             raise OSError(f"this machine cannot open connections any more: {reply.detail}")
 
     @property
@@ -358,15 +361,15 @@ class FetchTask:
     def close(self, why: str) -> None:
         """Let nothing start any more."""
         if self.closing is None and (len(self._queues) or self._queues.running or self._unresolved or self._resolving
-                                     or self._rendering or self._timers):  # fmt: skip
+                                     or self._renderings.is_busy or self._timers):  # fmt: skip
             self.closing = why
+            self._renderings.refuse_held()
 
     def end(self) -> FetchReport:
         """Nothing happens any more: close what is open, and take stock."""
         self._resolver.close()
         self.report.notes += [*self._credentials.notes, *self.egress.notes()]
-        if self._renderer is not None:
-            self._renderer.close()
+        self._renderings.close()
         left = self._total - self.report.fetched - sum(self.report.left.values())
         if left:
             self.report.left[self.closing or "stopped"] += left
@@ -379,17 +382,21 @@ class FetchTask:
         self._inbox.put(host)
         self._wake()
 
+    def post(self, message: PartAsked | PageRendered) -> None:
+        """The renderer wants something, or is done with a page."""
+        self._inbox.put(message)
+        self._wake()
+
     def _read_inbox(self, now: float) -> None:
         while not self._inbox.empty():
             message = self._inbox.get()
             if isinstance(message, str):
                 self._resolving -= 1
                 self._addresses_known(self._hosts[message], now)
-            elif isinstance(message, _PartAsked):
+            elif isinstance(message, PartAsked):
                 self._part_asked(message, now)
             else:
-                self._rendering -= 1
-                self._rendered(message.result, message.rendered.result())
+                self._results.append(self._renderings.finish(message))
 
     # -- addresses ---------------------------------------------------------------------------------------
 
@@ -456,9 +463,8 @@ class FetchTask:
         self._queues.extend(errand for errand in waiting if errand.request is not None)
         for errand in waiting:
             if errand.page is not None:
-                self._queues.put(errand)
-            elif errand.done is not None:
-                self._waiting_parts -= 1
+                self._put_robots(errand, now)
+            elif errand.done is not None and self._renderings.let_go(errand):
                 self._admit_part(errand, now)
 
     def _prefer(self, home: _Host, address: str) -> None:
@@ -501,9 +507,7 @@ class FetchTask:
             self._robots_settled(errand.page, now)
             return False
         elif home.error is not None or home.refused is not None:
-            reply = Reply(time.time_ns() // 1_000_000)
-            reply.fail(Failure("dns", home.error) if home.error else Failure("private_address", home.refused or ""))
-            self._robots_answered(errand, reply, now)
+            self._robots_unreachable(errand, now)
             return False
         if now - home.looked_up > self.settings.fetch.dns_max_age:
             self._queues.hold(home.queue)
@@ -551,7 +555,7 @@ class FetchTask:
         else:
             errand.headers = page_headers(request, self._own, self.settings.fetch.conditional)
             errand.method, errand.body = request.method or "GET", request.body
-        if not self._plain:
+        if not self._plain and errand.of_own_page:
             self._add_secrets(errand)
 
     def _add_secrets(self, errand: Errand) -> None:
@@ -574,10 +578,19 @@ class FetchTask:
 
     def _again(self, errand: Errand) -> None:
         """Let an errand have another turn."""
-        if errand.is_robots:
+        if errand.is_beside:
+            self._renderings.ready(errand)
+        elif errand.is_robots:
             self._queues.put(errand)
         else:
             self._queues.put_back(errand)
+
+    def _left(self, errand: Errand, started: float | None) -> None:
+        """An errand is no longer under way: its queue's gap counts from `started` (None: no gap is due)."""
+        if not errand.is_beside:
+            self._queues.finished(errand, started)
+        elif started is not None:
+            self._queues.touched(errand.queue, started)
 
     # -- robots.txt --------------------------------------------------------------------------------------
 
@@ -603,6 +616,22 @@ class FetchTask:
         errand.page = page
         return errand
 
+    def _put_robots(self, errand: Errand, now: float) -> None:
+        """Let a robots.txt whose host's addresses are known go before all others; that of a part like one itself."""
+        home = errand.home
+        if not errand.is_beside:
+            self._queues.put(errand)
+        elif home.error is not None or home.refused is not None:
+            self._robots_unreachable(errand, now)
+        else:
+            self._renderings.ready(errand)
+
+    def _robots_unreachable(self, errand: Errand, now: float) -> None:
+        home = errand.home
+        reply = Reply(time.time_ns() // 1_000_000)
+        reply.fail(Failure("dns", home.error) if home.error else Failure("private_address", home.refused or ""))
+        self._robots_answered(errand, reply, now)
+
     def _robots_answered(self, errand: Errand, reply: Reply, now: float) -> None:
         page = errand.page
         assert page is not None
@@ -618,11 +647,11 @@ class FetchTask:
         ):
             further = self._robots_errand(page, target, self._host(host_of(target)))
             further.hops = errand.hops + 1
-            self._queues.finished(errand, reply.started)
+            self._left(errand, reply.started)
             if further.home.addresses is None:
                 further.home.waiting.append(further)
             else:
-                self._queues.put(further)
+                self._put_robots(further, now)
             return
         whole = reply.truncated in (None, "bytes")
         status = reply.status if whole else None
@@ -642,14 +671,14 @@ class FetchTask:
             detail = f"robots.txt: {why}" if errand.hops == 0 else f"robots.txt: {errand.url}: {why}"
             rules = dataclasses.replace(rules, refusal=rules.refusal._replace(detail=detail[:300]))
         self._rules_known(page.home, page.origin, rules)
-        self._queues.finished(errand, reply.started)
+        self._left(errand, reply.started)
         self._robots_settled(page, now)
 
     def _robots_settled(self, page: Errand, now: float) -> None:
         """Let go on what waited for a robots.txt."""
         if page.done is not None:
-            self._waiting_parts -= 1
-            self._admit_part(page, now)
+            for part in self._renderings.let_go_of(page.origin):
+                self._admit_part(part, now)
         else:
             self._queues.release(page.queue)
             self._settle_front(page.home, now)
@@ -695,8 +724,10 @@ class FetchTask:
             if home.jar is None:
                 home.jar = CookieJar()
             home.jar.store(errand.url, reply.fields)
-        if not self._render(errand, result):
+        if not self._renderings.wants(errand.url, home.name, result):
             self._results.append(result)
+        elif self.closing != "stopped":  # else it is left: without what its scripts build it would be half a page
+            self._renderings.start(errand, result)
         if self._filter is not None and result.redirect_to is not None:
             self._follow(errand, result)
         self._settle_host(errand, reply, now)
@@ -759,9 +790,10 @@ class FetchTask:
     def _not_its_fault(self, errand: Errand, reply: Reply, now: float) -> None:
         """An exchange that says nothing about the page: it has another turn."""
         if reply.local:
-            if not self._local_failures:
+            if not self._ran_short:
+                self._ran_short = True
                 self.report.notes.append(f"this machine ran short ({reply.detail}): fewer requests at once")
-            self._resume = now + self.throttle.slow_down(now)
+            self._resume = now + max(self.throttle.slow_down(now, self._queues.running), _LOCAL_PAUSE)
         elif reply.garbled:
             errand.home.garbled = True
         elif reply.proxy_failed:
@@ -770,12 +802,15 @@ class FetchTask:
                 self._put_off_for_good(errand, reply, now)
                 return
         self._again(errand)
-        self._queues.finished(errand, reply.started)
+        self._left(errand, reply.started)
 
     def _put_off_for_good(self, errand: Errand, reply: Reply, now: float) -> None:
         """No proxy would have it: a later round's, and no failure of the page's."""
         if errand.is_robots:
             self._robots_answered(errand, reply, now)
+            return
+        if errand.done is not None:
+            self._part_answered(errand, reply, now)
             return
         assert errand.request is not None
         self._results.append(result_without_answer(errand.request, FetchOutcome.postponed, "proxy", reply.detail))
@@ -803,99 +838,72 @@ class FetchTask:
         follow.hops, follow.chain = errand.hops + 1, errand.chain | {errand.url}
         self._queues.put_back(follow)
 
-    # -- rendering ---------------------------------------------------------------------------------------
+    # -- parts of pages that are rendered ------------------------------------------------------------------
 
-    def _render(self, errand: Errand, result: FetchResult) -> bool:
-        """Let a page that wants it be rendered; its result comes when that is done."""
-        if self._wants_rendering is None or result.content is None or result.outcome is not FetchOutcome.success:
-            return False
-        media_type = next((value for name, value in result.response_headers if name.lower() == "content-type"), "")
-        is_html = media_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml", "")
-        if not self._wants_rendering(errand.url, errand.home.name, is_html, result.content):
-            return False
-        if self._renderer is None:
-            assert self._new_renderer is not None
-            self._renderer = self._new_renderer(self.settings)
-        page = Page(errand.url, result.http_status or 200, result.response_headers, result.content)
-
-        def fetch_part(part: Part) -> Future[PartAnswer | None]:
-            done: Future[PartAnswer | None] = Future()
-            self._inbox.put(_PartAsked(part, errand, done))
-            self._wake()
-            return done
-
-        def finished(future: Future[Rendered]) -> None:
-            self._inbox.put(_PageRendered(result, future))
-            self._wake()
-
-        self._rendering += 1
-        self._renderer.render(page, fetch_part).add_done_callback(finished)
-        return True
-
-    def _rendered(self, result: FetchResult, rendered: Rendered) -> None:
-        result.rendered, result.rendered_url = rendered.dom, rendered.url
-        if rendered.detail:
-            result.detail = f"rendering: {rendered.detail}"
-        self._results.append(result)
-
-    def _part_asked(self, asked: _PartAsked, now: float) -> None:
-        if not asked.done.set_running_or_notify_cancel():
-            return
+    def _part_asked(self, asked: PartAsked, now: float) -> None:
+        """A page asks for a part: it needs its host's addresses, then robots.txt's leave."""
         part, url = asked.part, asked.part.url.partition("#")[0]
-        probe = FetchRequest(b"", url, part.method, part.headers, part.body, "", None, None, 0)
-        if self.closing == "stopped" or unsendable(probe) is not None:
-            asked.done.set_result(None)
-            return
-        home = self._host(host_of(url))
-        errand = Errand(url, home, None, self.settings.browser.max_bytes)
+        body = b"" if part.body is None and part.method == "POST" else part.body
+        probe = FetchRequest(b"", url, part.method, part.headers, body, "", None, None, 0)
+        sendable = unsendable(probe) is None
+        home = self._host(host_of(url)) if sendable else asked.page.home
+        errand = Errand(url if sendable else asked.page.url, home, None, self.settings.browser.max_bytes)
         errand.done = asked.done
-        errand.method, errand.body = part.method, part.body
+        errand.of_own_page = errand.origin == asked.page.origin
+        errand.method, errand.body = part.method, body
         errand.headers = page_headers(probe, self._own, conditional=False)
-        if home.addresses is None:
-            home.waiting.append(errand)
-            self._waiting_parts += 1
-        else:
+        if not sendable:
+            self._renderings.refuse(errand)
+        elif home.addresses is not None and now - home.looked_up <= self.settings.fetch.dns_max_age:
             self._admit_part(errand, now)
+        elif self.closing is not None:
+            self._renderings.refuse(errand)
+        else:
+            self._renderings.hold(errand)
+            home.waiting.append(errand)
+            if home.addresses is not None:  # they are too old
+                self._queues.hold(home.queue)
+                home.looked_up = math.inf
+                self._find_addresses(home, now)
 
     def _admit_part(self, errand: Errand, now: float) -> None:
         """A part whose host's addresses are known: robots.txt, then it goes, but not too many at once."""
-        home, done = errand.home, errand.done
-        assert done is not None
-        if home.error is not None or home.refused is not None or self.closing == "stopped":
-            done.set_result(None)
-            return
+        home = errand.home
         rules = self._rules(errand)
-        if rules is None and self.closing is not None:
-            done.set_result(None)
-            return
-        if rules is None:
-            self._waiting_parts += 1
-            self._queues.put(self._robots_errand(errand, f"{errand.origin}/robots.txt", home))
-            return
-        if rules.refuse(errand.url) is not None:
-            done.set_result(None)
-            return
-        home.parts.append(errand)
-        self._waiting_parts += 1
-        self._start_parts(home)
-
-    def _start_parts(self, home: _Host) -> None:
-        while home.parts and home.parts_running < _PARTS_AT_ONCE:
-            errand = home.parts.popleft()
-            errand.route = self.egress.route(home.name)
-            self._equip(errand)
-            home.parts_running += 1
-            self._parts.append(errand)
-
-    def _part_finished(self, errand: Errand, reply: Reply) -> None:
-        home, done = errand.home, errand.done
-        assert done is not None
-        home.parts_running -= 1
-        self._waiting_parts -= 1
-        if reply.started is not None:
-            self._queues.touched(home.queue, reply.started)
-        if reply.status is None:
-            done.set_result(None)
+        if home.error is not None or home.refused is not None or (rules is None and self.closing is not None):
+            self._renderings.refuse(errand)
+        elif rules is None:
+            if self._renderings.hold(errand, errand.origin):
+                self._renderings.ready(self._robots_errand(errand, f"{errand.origin}/robots.txt", home))
+        elif rules.refuse(errand.url) is not None:
+            self._renderings.refuse(errand)
         else:
-            done.set_result(PartAnswer(reply.status, reply.fields, reply.content or b""))
-        self._start_parts(home)
+            self._renderings.line_up(errand)
+
+    def _next_part(self, now: float) -> Errand | None:
+        """The part to send now, or the robots.txt that one waits for."""
+        while (errand := self._renderings.next()) is not None:
+            home = errand.home
+            errand.route = self.egress.route(home.name)
+            if errand.done is not None and (now < home.parts_from or errand.route.wait > 0):
+                self._renderings.settle(errand, None)
+                continue
+            self._equip(errand)
+            self._queues.touched(home.queue, now)  # and again when its true start is known
+            return errand
+        return None
+
+    def _part_answered(self, errand: Errand, reply: Reply, now: float) -> None:
+        home, fetch = errand.home, self.settings.fetch
+        self._left(errand, reply.started)
+        if reply.status in (429, 503):
+            pause = min(self._queues.delay(home.queue) * fetch.backoff, fetch.max_delay)
+            later = outcomes.retry_after(reply.header("retry-after"), reply.began)
+            if later is not None:
+                pause = max(pause, min((later - reply.began) / 1000, fetch.max_retry_after))
+            home.parts_from = max(home.parts_from, now + pause)
+            self._queues.pause(home.queue, home.parts_from)
+        if reply.status is None or reply.truncated is not None:  # half a script is none
+            self._renderings.settle(errand, None)
+        else:
+            self._renderings.settle(errand, PartAnswer(reply.status, reply.fields, reply.content or b""))

@@ -77,6 +77,8 @@ class Transport:
         except ExchangeError as error:
             reply.fail(Failure(error.reason, error.detail))
             reply.local = isinstance(error, LocalError)
+            if reply.local:
+                self._adapter.close_idle()
             reply.proxy_failed = isinstance(error, ProxyError)
             reply.refused_address = error.detail if isinstance(error, RefusedAddress) else None
         except Exception as error:  # a page's failure is data, whatever the libraries call it
