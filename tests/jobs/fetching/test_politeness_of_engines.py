@@ -19,7 +19,7 @@ Crawl = Callable[..., Any]
 ALLOW = b"User-agent: *\nDisallow: /private\n"
 
 
-LATE = 0.05
+LATE = 0.15
 """Seconds by which the test server, in this very process, may notice one request later than the next. `make soak`
 takes the kernel's word for when requests came, and is strict."""
 
