@@ -6,13 +6,13 @@
                       └────────────┴────┬───────┴─────────────┘
                                         ▼
     FetchRequest ───────────────────▶ task ───────────────────▶ FetchResult
-                                      │  ▲
-            Errand: sending,          │  │   Reply: replies, decoding,
-            credentials, cookies      ▼  │   outcomes
-                          ┌───────────────────────────┐
-              requests_engine                     curl_engine ◀─────────── rendering
-              threads: transport,                 libcurl's     parts      tabs, chromium: pages
-              connections                         event loop               that shells picks
+                                      │  ▲ ▲
+            Errand: sending,          │  │ └── renderings ◀──▶ rendering: tabs, chromium
+            credentials, cookies      ▼  │     pages with scripts, which shells finds,
+                              engine     │     and their parts, which are Errands too
+        requests_engine: threads,        │
+        transport, connections           └──── Reply: replies, decoding, outcomes
+        curl_engine: libcurl's event loop
 
 `task` is the one brain under all engines; it opens no socket, and engines decide nothing. Before each connection
 `addresses` is asked whether it may be made, and `limits` knows what this machine can give. `contract` has the records
