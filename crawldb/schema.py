@@ -103,7 +103,7 @@ _ANSWER = (
     Column("redirect_to", pa.string(), "Where the last answer pointed, canonical", "https://example.com/b"),
 )  # fmt: skip
 
-_SIGNATURE = Column("signature", SIGNATURE, "Digest of the content, to see changes and duplicates",
+_SIGNATURE = Column("signature", SIGNATURE, "Digest of the content (rendered where it is), to see changes and duplicates",
                     "9e107d9d372bb6826bd81d3542a419d6")  # fmt: skip
 _DISCOVERED = (
     Column("discovered_at", TIME, "When the request entered the crawldb", "2026-11-24T10:15:00.000Z"),

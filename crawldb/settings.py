@@ -252,7 +252,8 @@ class ParseSettings:
     signature: str = _setting(
         "content",
         "content (MD5 of the body), text (MD5 of the visible text), text_profile "
-        "(MD5 of its frequent words: small edits don't count), or module:function.",
+        "(MD5 of its frequent words: small edits don't count), or module:function. Of a rendered page all see the DOM "
+        "after its scripts ran, for its body may stay the same for ever.",
     )
     nofollow: bool = _setting(True, "Honour rel=nofollow and robots meta nofollow.")
     max_links: int = _setting(500, "Distinct outlinks kept of one page; 0: all.")

@@ -27,7 +27,10 @@ from jobs.parsing import Document, Outlink, Page, PageParser
 
 _NEEDED = [
     "fingerprint", "url", "host", "depth", "outcome", "redirect_to", "response_headers", "content", "truncated",
+    "rendered", "rendered_url",
 ]  # fmt: skip
+_RENDERED_TYPE = "text/html; charset=utf-8"
+"""Of the DOM that a browser wrote out, whatever the answer's own type and a meta element in it say."""
 _DOCUMENT = (
     "parse_status", "parse_detail", "content_type", "charset", "title", "text", "language", "canonical_url", "noindex",
     "nofollow", "signature",
@@ -79,13 +82,17 @@ def parse_chunk(content: pa.Table, page_parser: PageParser) -> tuple[pa.Table, R
     for row, headers in zip(rows, _header_lists(content["response_headers"]), strict=True):
         if control.STOP.is_set():
             raise Interrupted(15)
-        _, url, host, depth, outcome, redirect_to, body, truncated = row
+        _, url, host, depth, outcome, redirect_to, body, truncated, rendered, rendered_url = row
         document: Document | None = None
         links: list[Outlink] = []
         why: Refused = Counter()
         if outcome == "success" and body is not None:
-            content_type = next((value for name, value in headers if name.lower() == "content-type"), None)
-            document = page_parser.parse(Page(url, host, depth, body, content_type, headers, truncated is not None))
+            if rendered is None:
+                content_type = next((value for name, value in headers if name.lower() == "content-type"), None)
+            else:
+                body, content_type = rendered, _RENDERED_TYPE
+            page = Page(url, host, depth, body, content_type, headers, truncated is not None, rendered_url)
+            document = page_parser.parse(page)
             links, why = document.outlinks, document.refused
         elif redirect_to is not None:
             links, why = page_parser.redirect(url, host, depth, redirect_to)

@@ -29,8 +29,8 @@ _KEPT = timedelta(days=7)
 class Cluster:
     """What all jobs of one command share: the cluster's services, the directory in HDFS, the archives."""
 
-    def __init__(self, settings: HadoopSettings, hdfs: HdfsSettings) -> None:
-        self.settings, self.hdfs = settings, hdfs
+    def __init__(self, settings: HadoopSettings, hdfs: HdfsSettings, extras: tuple[str, ...] = ()) -> None:
+        self.settings, self.hdfs, self.extras = settings, hdfs, extras
         self.conf = HadoopConf.load()
         self.user = hdfs.user or self.conf.user
         self.command = _hadoop_command()
@@ -45,17 +45,17 @@ class Cluster:
     @staticmethod
     def of(settings: Settings) -> Cluster:
         """The cluster of these settings; the same one for all jobs of a command."""
-        if not _clusters or (_clusters[0].settings, _clusters[0].hdfs) != (settings.hadoop, settings.hdfs):
-            _clusters[:] = [Cluster(settings.hadoop, settings.hdfs)]
+        wanted = settings.hadoop, settings.hdfs, _extras(settings)
+        if not _clusters or (_clusters[0].settings, _clusters[0].hdfs, _clusters[0].extras) != wanted:
+            _clusters[:] = [Cluster(*wanted)]
         return _clusters[0]
 
     @functools.cached_property
     def archives(self) -> list[str]:
         """`URI#name` of what the tasks find in their working directory."""
         carried = not self.settings.python
-        extra = "hdfs-native" if self.hdfs.client == "hdfs-native" else ""
         return [
-            f"{shipping.environment(self.fs, self.stage, carried, extra)}#env",
+            f"{shipping.environment(self.fs, self.stage, carried, self.extras)}#env",
             f"{shipping.code(self.fs, self.stage, self.settings.py_files)}#code",
         ]
 
@@ -106,6 +106,12 @@ class Cluster:
 
 
 _clusters: list[Cluster] = []
+
+
+def _extras(settings: Settings) -> tuple[str, ...]:
+    """setup.py's extras that tasks need besides. Chromium itself does not travel: the nodes must have it."""
+    extras = {"hdfs-native": settings.hdfs.client == "hdfs-native", "browser": settings.fetch.engine == "browser"}
+    return tuple(name for name, needed in extras.items() if needed)
 
 
 def _hadoop_command() -> str:

@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -46,12 +46,12 @@ _LEFT_OUT = re.compile(r"(^|/)(tests?|includes?|idlelib|tkinter|turtledemo|ensur
 """Of packages and the standard library: what no task needs."""
 
 
-def requirements(extra: str = "") -> list[importlib.metadata.Distribution]:
-    """The installed distributions that Cobnut (with one of setup.py's extras) depends on, by name; not Cobnut itself."""
+def requirements(extras: Collection[str] = ()) -> list[importlib.metadata.Distribution]:
+    """The installed distributions that Cobnut (with some of setup.py's extras) depends on, by name; not Cobnut itself."""
     found: dict[str, importlib.metadata.Distribution] = {}
-    waiting = [("cobnut", extra)]
+    waiting: list[tuple[str, Collection[str]]] = [("cobnut", extras)]
     while waiting:
-        name, wanted_extra = waiting.pop()
+        name, wanted = waiting.pop()
         try:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
@@ -63,11 +63,11 @@ def requirements(extra: str = "") -> list[importlib.metadata.Distribution]:
         for line in distribution.requires or ():
             requirement, _, marker = line.partition(";")
             of_extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
-            if of_extra and of_extra[1] != wanted_extra:
+            if of_extra and of_extra[1] not in wanted:
                 continue
             match = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
             if match:
-                waiting.append((match[0], ""))
+                waiting.append((match[0], ()))
     return [found[name] for name in sorted(found)]
 
 
@@ -75,9 +75,9 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def environment(fs: FileSystem, stage: str, with_python: bool, extra: str = "") -> str:
+def environment(fs: FileSystem, stage: str, with_python: bool, extras: Collection[str] = ()) -> str:
     """The environment's archive in `stage`, made and uploaded if it is not there yet."""
-    distributions = requirements(extra)
+    distributions = requirements(extras)
     content = [
         _FORMAT,
         sys.version,

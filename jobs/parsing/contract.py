@@ -31,6 +31,8 @@ class Page(NamedTuple):
     """All header fields of the answer."""
     truncated: bool
     """True: `content` is cut off."""
+    base_url: str | None = None
+    """Where the page's scripts had led when `content` was taken from a browser; links are relative to it."""
 
 
 class Outlink(NamedTuple):

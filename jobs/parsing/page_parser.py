@@ -54,9 +54,9 @@ class PageParser:
         return self._outlinks.redirect(page_url, host, depth, target, kind)
 
     def _document(self, page: Page, kind: str, extract: Extract) -> Document:
-        base = page.url
+        base = (canonicalize(page.base_url, page.url) if page.base_url else None) or page.url
         if extract.base is not None:
-            base = canonicalize(extract.base, page.url) or page.url
+            base = canonicalize(extract.base, base) or base
         noindex, nofollow = directives(extract.robots, page.headers, self._agent)
         refresh = extract.refresh or _header(page, "refresh")
         outlinks, refused = self._outlinks.of_page(

@@ -6,7 +6,7 @@ What is recorded is what a reader without scripts can reach:
 - text: no contents of hidden elements; block elements break lines, cells are set apart, white space collapses
   except for line breaks in `pre`;
 - links: a, area, iframe, frame, and those link elements that lead to documents for readers. Links in noscript count,
-  links in template don't.
+  links in template don't, unless it declares a shadow tree, which is shown.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Reader:
         """Within a script or style, which the parser reads as text."""
         self._templates = self._vectors = self._scriptless = self._preformatted = 0
         """Open elements of each kind."""
+        self._trees: list[bool] = []
+        """Of each open template: whether it declares a shadow tree."""
         self._preformatted_from = 0
         self._anchor: tuple[str, str | None] | None = None
         """href and rel of the open a element; its text begins at `_anchor_from`."""
@@ -149,12 +151,15 @@ class Reader:
         self._end_hidden()
 
     def _start_template(self, attributes: Mapping[str, str]) -> None:
-        self._templates += 1
-        self._hidden.append(len(self._pieces))
+        self._trees.append(attributes.get("shadowrootmode", "").lower() in ("open", "closed"))
+        if not self._trees[-1]:
+            self._templates += 1
+            self._hidden.append(len(self._pieces))
 
     def _end_template(self) -> None:
-        self._templates -= 1
-        self._end_hidden()
+        if self._trees and not self._trees.pop():
+            self._templates -= 1
+            self._end_hidden()
 
     def _start_svg(self, attributes: Mapping[str, str]) -> None:
         self._vectors += 1

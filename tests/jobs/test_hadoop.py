@@ -69,7 +69,63 @@ def test_a_user_file_that_is_not_there_is_told(stage: str) -> None:
 def test_the_environment_is_what_cobnut_needs_and_no_more() -> None:
     names = {distribution.metadata["Name"].lower() for distribution in shipping.requirements()}
     assert {"mrjob", "pyarrow", "lxml", "requests", "hdfs", "numpy", "pyyaml"} <= names
-    assert not names & {"pytest", "scrapy", "ruff", "mypy", "cobnut"}
+    assert not names & {"pytest", "scrapy", "ruff", "mypy", "cobnut", "playwright"}
+
+
+def test_what_the_settings_need_besides_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, of = module.Cluster, module.Cluster.of
+    made: list[tuple[str, ...]] = []
+
+    def cluster(settings: object, hdfs: object, extras: tuple[str, ...]) -> Any:
+        made.append(extras)
+        found = real.__new__(real)
+        found.__dict__.update(settings=settings, hdfs=hdfs, extras=extras)
+        return found
+
+    monkeypatch.setattr(module, "_clusters", [])
+    monkeypatch.setattr(module, "Cluster", cluster)
+    settings = Settings()
+    of(settings)
+    settings.fetch.engine = "browser"
+    assert of(settings) is of(settings)
+    settings.hdfs.client = "hdfs-native"
+    of(settings)
+    assert made == [(), ("browser",), ("hdfs-native", "browser")]
+    base = set(map(str.lower, names_of(())))
+    assert set(map(str.lower, names_of(("browser",)))) - base >= {"playwright", "greenlet"}
+
+
+def names_of(extras: tuple[str, ...]) -> list[str]:
+    return [distribution.metadata["Name"] for distribution in shipping.requirements(extras)]
+
+
+@pytest.mark.slow
+def test_playwrights_driver_runs_far_from_here(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacked elsewhere its programs are executable, and steer the Chromium that is there."""
+    base = set(names_of(()))
+    only = [one for one in shipping.requirements(("browser",)) if one.metadata["Name"] not in base]
+    monkeypatch.setattr(shipping, "requirements", lambda extras: only)
+    archive = shipping.environment(resolve(stage)[0], stage, with_python=False, extras=("browser",))
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
+    program = """if True:
+        import shutil
+        from playwright.sync_api import sync_playwright
+        with sync_playwright() as playwright:
+            path = shutil.which("chromium") or shutil.which("google-chrome")
+            browser = playwright.chromium.launch(executable_path=path, chromium_sandbox=False)
+            page = browser.new_page()
+            page.set_content("<script>document.title = 6 * 7</script>")
+            print(page.title(), playwright.__class__.__module__, __import__("playwright").__file__)
+            browser.close()
+    """
+    python = getattr(sys, "_base_executable", sys.executable)
+    variables = {"PYTHONPATH": str(tmp_path / shipping.PACKAGES), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [python, "-c", program], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("42 ")
+    assert str(tmp_path) in done.stdout
 
 
 @pytest.mark.slow
@@ -120,7 +176,7 @@ class Properties:
 def properties(monkeypatch: pytest.MonkeyPatch) -> Properties:
     cluster = module.Cluster.__new__(module.Cluster)
     settings = Settings()
-    cluster.settings, cluster.hdfs, cluster.user = settings.hadoop, settings.hdfs, "alice"
+    cluster.settings, cluster.hdfs, cluster.extras, cluster.user = settings.hadoop, settings.hdfs, (), "alice"
     cluster.conf = HadoopConf({"mapreduce.map.memory.mb": "3000"})
     cluster.command, cluster.streaming_jar, cluster.stage = "hadoop", "streaming.jar", "hdfs://namenode:8020/stage"
     for name, value in (("capacity", Capacity(4, 8)), ("archives", ["hdfs:///a#env"]), ("version", "3.4.2")):

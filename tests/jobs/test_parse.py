@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from crawldb import dump, schema, shards
+from crawldb import dump, filesystem, schema, shards
 from crawldb.segments import Segment, Segments
+from crawldb.settings import load
 from crawldb.store import now_ms
 from jobs.cli import main
+from jobs.parse import parse_chunk
+from jobs.parsing import PageParser
 from tests.crawldb import tables
 
 PAGES = [
@@ -87,3 +93,49 @@ def test_what_an_attempt_before_refused_is_counted_without_its_rules(segment: Se
         "other.example": {"trap_calendar": 1},
         "*": {"unknown": 5},
     }
+
+
+# Pages that a browser rendered
+
+PARSER = PageParser(load(None, ["http.agent_name=Cobnut", "filter.use=length,scope,depth"]))
+SHELL = b"<meta charset=windows-1252><title>Loading</title><script src=app.js></script>"
+DOM = (
+    "<!DOCTYPE html><html lang=fr><head><meta charset=windows-1252><meta name=robots content=noindex>"
+    "<title>Café</title></head><body><my-list><template shadowrootmode=open><a href=one>Thé</a></template></my-list>"
+).encode()
+
+
+def chunk(*rendered: bytes | None, url: str | None = None) -> pa.Table:
+    rows = [
+        {
+            "fingerprint": tables.key(number), "url": f"http://h.example/{number}", "host": "h.example", "depth": 0,
+            "outcome": "success", "content": SHELL, "rendered": dom, "rendered_url": url,
+            "response_headers": [{"name": "Content-Type", "value": "text/html; charset=windows-1252"}],
+        }
+        for number, dom in enumerate(rendered)
+    ]  # fmt: skip
+    return tables.as_they_come(rows, schema.CONTENT)
+
+
+def test_a_rendered_page_is_what_its_scripts_made_of_it() -> None:
+    """In UTF-8, whatever the answer and the page say; signed too, for the answer's body stays the same for ever."""
+    parsed, _ = parse_chunk(chunk(DOM, None, DOM.replace(b"one", b"two"), url="http://h.example/route/7#x"), PARSER)
+    first, second, third = parsed.to_pylist()
+    assert (first["title"], first["text"], first["charset"], first["language"]) == ("Café", "Thé", "utf-8", "fr")
+    assert (first["content_type"], first["noindex"]) == ("text/html", True)
+    assert [link["url"] for link in first["outlinks"]] == ["http://h.example/route/one"]
+    assert first["signature"] == hashlib.md5(DOM).digest()
+    assert (second["title"], second["charset"], second["outlinks"]) == ("Loading", "windows-1252", [])
+    assert second["signature"] == hashlib.md5(SHELL).digest()
+    assert third["signature"] not in (first["signature"], second["signature"])
+
+
+def test_chunks_from_before_there_were_rendered_pages_are_parsed(tmp_path: Path) -> None:
+    fs, path = filesystem.resolve(str(tmp_path / "part-00000-0000-x.parquet"))
+    pq.write_table(chunk(None, None).drop_columns(["rendered", "rendered_url"]), path)
+    reader = shards.Reader(fs, path, schema.CONTENT)
+    try:
+        parsed, _ = parse_chunk(reader.read(), PARSER)
+    finally:
+        reader.close()
+    assert parsed["title"].to_pylist() == ["Loading", "Loading"]

@@ -46,6 +46,11 @@ from .reading import URL, make_settings, read
         ("<link rel='alternate stylesheet' href=/s><link rel=alternate type=application/rss+xml href=/feed>", []),
         ("<script>'<a href=/no>'</script><style><a href=/no></style><!-- <a href=/no> -->", []),
         ("<template><a href=/no>x</a></template><textarea><a href=/no></textarea>", []),
+        (
+            "<x-y><template shadowrootmode=open><a href=/b>x</a><template><a href=/no>x</a></template></template></x-y>"
+            "<template><template shadowrootmode=open><a href=/no>x</a></template></template>",
+            [("http://h.example/b", "x", None)],
+        ),
         # Anchors
         ("<a href=/b> two\n<b>words</b> </a>", [("http://h.example/b", "two words", None)]),
         ("<a href=/b><div>a</div><div>b</div></a>", [("http://h.example/b", "a b", None)]),

@@ -224,6 +224,17 @@ def test_a_whole_page() -> None:
     )  # fmt: skip
 
 
+def test_links_of_a_rendered_page_are_relative_to_where_its_scripts_led() -> None:
+    body = b"<a href=x>x</a><a href='#top'>y</a><link rel=canonical href=c>"
+    page = Page(URL, "h.example", 0, body, "text/html; charset=utf-8", [], False, "http://h.example/route/7?a=b#here")
+    document = PARSER.parse(page)
+    assert [link.url for link in document.outlinks] == ["http://h.example/route/x", "http://h.example/route/7?a=b"]
+    assert document.canonical_url == "http://h.example/route/c"
+    with_base = PARSER.parse(page._replace(content=b"<base href=../up/>" + body))
+    assert with_base.outlinks[0].url == "http://h.example/up/x"
+    assert PARSER.parse(page._replace(base_url="about:blank")).outlinks[0].url == "http://h.example/d/x"
+
+
 def test_empty_content() -> None:
     for content_type in (None, "text/html", "text/plain", "application/xhtml+xml"):
         document = read(b"", content_type)

@@ -38,6 +38,8 @@ from .reading import read
         ("a<!-- <p>no</p> -->b", "ab"),
         ("a<?php no ?>b", "ab"),
         ("<template>x<template>y</template>z</template>b", "b"),
+        ("a<template shadowrootmode=Closed><b>b</b><template>no</template>c</template>d", "abcd"),
+        ("a<template shadowrootmode=none>no</template>b", "ab"),
         ("<noscript><style>x</style>y</noscript>b", "b"),
         ("<head><title>no</title></head>a", "a"),
         ("<svg><title>no</title></svg>a", "a"),
