@@ -151,7 +151,9 @@ class FetchSettings:
     min_rate_after: float = _setting(300.0, "min_rate counts from here on.", unit="seconds")
     chunk_rows: int = _setting(1000, "A content chunk is committed when it has so many pages, …")
     chunk_bytes: int = _setting(64 << 20, "… so many bytes of content, …", unit="bytes")
-    chunk_seconds: float = _setting(60.0, "… or is so old: what a kill -9 can lose.", unit="seconds")
+    chunk_seconds: float = _setting(
+        60.0, "… or is so old: what a kill -9 can lose, and the one being written.", unit="seconds"
+    )
     shutdown_seconds: float = _setting(
         5.0, "What running requests get to finish after Ctrl-C or SIGTERM.", unit="seconds"
     )

@@ -2,7 +2,7 @@
 
 map: fetchlist file → robots.txt, politeness, HTTP → content chunks, each committed as it fills; no reduce
 
-A killed task loses at most the chunk that was being filled: whoever fetches the fetchlist file again adopts the
+A killed task loses at most the chunk that was being filled and the one that was being written: whoever fetches the fetchlist file again adopts the
 finished chunks and asks for the rest.
 """
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 import functools
 import ipaddress
 
-from crawldb.settings import Settings
-
 _IPV4 = [
     ("0.0.0.0/8", "unspecified"),  # RFC 791: this network
     ("10.0.0.0/8", "private"),  # RFC 1918
@@ -111,9 +109,6 @@ def _kind(number: int, blocks: list[Block]) -> str | None:
     return None
 
 
-def refusal(address: str, settings: Settings) -> str | None:
-    """Why no connection may be made to `address`, for `detail`; None if it may (fetch.allow_private_addresses)."""
-    if settings.fetch.allow_private_addresses:
-        return None
-    kind = kind_of(address)
-    return None if kind is None else f"{address[:100]} is no public address ({kind})"
+def refusal(address: str) -> str:
+    """Why no connection is made to an address that is not public, for `detail`."""
+    return f"{address[:100]} is {kind_of(address)}: fetch.allow_private_addresses"

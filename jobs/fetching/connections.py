@@ -30,7 +30,7 @@ from requests.adapters import HTTPAdapter
 from urllib3._base_connection import ProxyConfig
 
 from crawldb.settings import Settings
-from jobs.fetching.addresses import is_public
+from jobs.fetching.addresses import is_public, refusal
 from jobs.fetching.egress import Egress, Proxy, bind
 from jobs.fetching.limits import is_local
 from jobs.fetching.replies import MAX_HEAD, MAX_INTERIM, parse_fields
@@ -276,7 +276,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     def _connect_to(self, address: str, patience: float, exchange: Exchange) -> socket.socket:
         proxy = exchange.proxy
         if proxy is None and exchange.public_only and not is_public(address):
-            raise RefusedAddress("private_address", f"{address} (fetch.allow_private_addresses)")
+            raise RefusedAddress("private_address", refusal(address))
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         if proxy is not None and proxy.is_socks:
             connection: socket.socket = socks.socksocket(family, socket.SOCK_STREAM)

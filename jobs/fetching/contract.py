@@ -27,7 +27,7 @@ class FetchRequest(NamedTuple):
     """Of this request alone; they replace ours of the same name."""
     body: bytes | None
     host: str
-    """The queue it stands in."""
+    """Of the URL."""
     etag: str | None
     """For If-None-Match, as the server once sent it."""
     last_modified: str | None
@@ -103,7 +103,7 @@ class FetchReport:
     fetched: int = 0
     """Results emitted, those that needed no network (robots_denied, postponed, …) included."""
     left: Counter[str] = field(default_factory=Counter)
-    """Requests without a result, by reason: stopped, time_limit, host_failures."""
+    """Requests without a result, by reason: stopped, time_limit, min_rate, host_failures."""
     robots_fetched: int = 0
     """Requests made for robots.txt, redirects of it included."""
     followed: int = 0

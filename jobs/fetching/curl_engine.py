@@ -27,7 +27,7 @@ from typing import Any
 import pycurl
 
 from crawldb.settings import Settings
-from jobs.fetching.addresses import is_public
+from jobs.fetching.addresses import is_public, refusal
 from jobs.fetching.connections import Exchange, authorities
 from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult, KnownRobots
 from jobs.fetching.egress import Proxy, bind
@@ -55,7 +55,7 @@ _GARBLED_THREADS = 8
 _BUFFER = 1 << 17
 """Bytes that libcurl reads at once."""
 _STATUS_LINE = re.compile(rb"HTTP/(\d(?:\.\d)?) +(\d{3})(?!\d)").match
-_VERSIONS = {1: "http/1.0", 2: "http/1.1", 3: "h2", 30: "h3"}
+_VERSIONS = {1: "http/1.0", 2: "http/1.1", 3: "h2"}
 
 _TOO_LARGE = 100
 """CURLE_TOO_LARGE: the header fields, for one."""
@@ -222,7 +222,7 @@ class _Transfer:
         if errand is None:
             return pycurl.SOCKET_BAD
         if self._run.public_only and self._proxy is None and not is_public(host):
-            self.reply.refused_address = f"{host} (fetch.allow_private_addresses)"
+            self.reply.refused_address = refusal(host)
             return pycurl.SOCKET_BAD
         connection = None
         try:

@@ -124,11 +124,6 @@ def is_fresh(known: KnownRobots, settings: Settings, now: int) -> bool:
     return 0 <= now - known.fetched_at <= min(settings.fetch.robots_max_age * 1000, MAX_AGE)
 
 
-def of_answer(status: int, body: bytes, truncated: bool, settings: Settings, retry_after: int | None = None) -> Robots:
-    """`rules_of` an answer that came just now. `truncated`: the body was cut off at MAX_BYTES."""
-    return rules_of(KnownRobots("", _NAMELESS, 0, status, body, truncated, None), settings, 0, retry_after)
-
-
 def unavailable(detail: str, retry_after: int | None = None) -> Robots:
     """Nobody knows what is allowed: every request of the origin waits (RFC 9309 §2.3.1.4)."""
     return Robots(refusal=Refusal(FetchOutcome.postponed, "robots_unavailable", detail, retry_after))

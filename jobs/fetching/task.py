@@ -200,6 +200,8 @@ class FetchTask:
         self._inbox: queues.SimpleQueue[str | PartAsked | PageRendered] = queues.SimpleQueue()
         self._resolver = Resolver(settings, self.notify)
         self._queues: HostQueues[Errand] = HostQueues((), fetch.delay, fetch.threads_per_host, fetch.ip_delay)
+        self._rules_until: dict[str, float] = {}
+        """By origin: when its robots.txt is to be asked for again."""
         self._delays: dict[str, dict[str, float]] = {}
         """By queue, by origin: what each robots.txt asks for."""
         self._known = {one.origin: one for one in known}
@@ -439,7 +441,7 @@ class FetchTask:
         if not self.settings.fetch.allow_private_addresses:
             allowed = tuple(one for one in known.addresses if guard.is_public(one))
             if known.addresses and not allowed:
-                home.refused = f"{known.addresses[0]} (fetch.allow_private_addresses)"
+                home.refused = guard.refusal(known.addresses[0])
         if not all(map(self.egress.can_reach, allowed)):
             reachable = tuple(one for one in allowed if self.egress.can_reach(one))
             if not reachable:
@@ -491,7 +493,7 @@ class FetchTask:
         if request is not None:
             refusal = self._refusal_by_addresses(home)
             if refusal is None:
-                rules = self._rules(errand)
+                rules = self._rules(errand, now)
                 if rules is None:
                     self._ask_robots(errand)
                     return False
@@ -594,14 +596,19 @@ class FetchTask:
 
     # -- robots.txt --------------------------------------------------------------------------------------
 
-    def _rules(self, errand: Errand) -> Robots | None:
+    def _rules(self, errand: Errand, now: float) -> Robots | None:
         """The rules of an errand's origin; None if its robots.txt must be asked for."""
         rules = errand.home.rules.get(errand.origin)
-        if rules is None and (known := self._known.get(errand.origin)) is not None:
-            now = time.time_ns() // 1_000_000
-            if robots.is_fresh(known, self.settings, now):
-                rules = robots.rules_of(known, self.settings, now)
-                self._rules_known(errand.home, errand.origin, rules)
+        if rules is None:
+            known = self._known.get(errand.origin)
+            at = time.time_ns() // 1_000_000
+            if known is not None and robots.is_fresh(known, self.settings, at):
+                rules = robots.rules_of(known, self.settings, at)
+                left = min(self.settings.fetch.robots_max_age, robots.MAX_AGE / 1000) - (at - known.fetched_at) / 1000
+                self._rules_known(errand.home, errand.origin, rules, now + left)
+        elif now >= self._rules_until[errand.origin]:
+            del errand.home.rules[errand.origin]
+            return None
         return rules
 
     def _ask_robots(self, page: Errand) -> None:
@@ -670,7 +677,8 @@ class FetchTask:
             why = reply.detail or reply.reason or f"the answer is cut off ({reply.truncated})"
             detail = f"robots.txt: {why}" if errand.hops == 0 else f"robots.txt: {errand.url}: {why}"
             rules = dataclasses.replace(rules, refusal=rules.refusal._replace(detail=detail[:300]))
-        self._rules_known(page.home, page.origin, rules)
+        age = min(self.settings.fetch.robots_max_age, robots.MAX_AGE / 1000)
+        self._rules_known(page.home, page.origin, rules, now + age)
         self._left(errand, reply.started)
         self._robots_settled(page, now)
 
@@ -683,8 +691,9 @@ class FetchTask:
             self._queues.release(page.queue)
             self._settle_front(page.home, now)
 
-    def _rules_known(self, home: _Host, origin: str, rules: Robots) -> None:
+    def _rules_known(self, home: _Host, origin: str, rules: Robots, until: float) -> None:
         home.rules[origin] = rules
+        self._rules_until[origin] = until
         # Origins and hosts of one queue share its gap: the longest counts
         delays = self._delays.setdefault(home.queue, {})
         delays[origin] = self.settings.fetch.delay if rules.delay is None else rules.delay
@@ -806,8 +815,13 @@ class FetchTask:
 
     def _put_off_for_good(self, errand: Errand, reply: Reply, now: float) -> None:
         """No proxy would have it: a later round's, and no failure of the page's."""
-        if errand.is_robots:
-            self._robots_answered(errand, reply, now)
+        if errand.page is not None:  # nothing was learned of this robots.txt, so there is nothing to report
+            self._left(errand, reply.started)
+            refusal = robots.Refusal(FetchOutcome.postponed, "proxy", reply.detail)
+            self._rules_known(
+                errand.page.home, errand.page.origin, Robots(refusal=refusal), now + robots.MAX_AGE / 1000
+            )
+            self._robots_settled(errand.page, now)
             return
         if errand.done is not None:
             self._part_answered(errand, reply, now)
@@ -869,7 +883,7 @@ class FetchTask:
     def _admit_part(self, errand: Errand, now: float) -> None:
         """A part whose host's addresses are known: robots.txt, then it goes, but not too many at once."""
         home = errand.home
-        rules = self._rules(errand)
+        rules = self._rules(errand, now)
         if home.error is not None or home.refused is not None or (rules is None and self.closing is not None):
             self._renderings.refuse(errand)
         elif rules is None:

@@ -332,20 +332,6 @@ def test_what_is_read_is_at_least_what_the_rfc_asks_for() -> None:
     assert robots.MAX_BYTES >= 500 * 1024
 
 
-# What the present engine asks
-
-
-def test_an_answer_is_what_is_known_just_now() -> None:
-    body = b"User-agent: *\nDisallow: /a\nSitemap: /s\nSitemap: https://h.example/s"
-    read = robots.of_answer(200, body, False, settings())
-    refusal = refusal_of(read, "/a")
-    assert refusal is not None
-    assert refusal.detail == "robots.txt:2: Disallow: /a"
-    assert read.sitemaps == ("https://h.example/s",)
-    assert robots.of_answer(404, body, False, settings()) == robots.ALLOW_ALL
-    assert robots.of_answer(503, b"", False, settings(), 99) == robots.unavailable("robots.txt: HTTP 503", 99)
-
-
 # What holds for any file
 
 LINES = st.lists(
