@@ -57,6 +57,8 @@ _BUFFER = 1 << 17
 _STATUS_LINE = re.compile(rb"HTTP/(\d(?:\.\d)?) +(\d{3})(?!\d)").match
 _VERSIONS = {1: "http/1.0", 2: "http/1.1", 3: "h2"}
 
+_WHOLLY_SENT = getattr(pycurl, "POSTTRANSFER_TIME_T", pycurl.PRETRANSFER_TIME_T)
+"""When the last byte of the request had left, in microseconds."""
 _TOO_LARGE = 100
 """CURLE_TOO_LARGE: the header fields, for one."""
 _PROXY = {pycurl.E_COULDNT_RESOLVE_PROXY, 97}
@@ -621,20 +623,21 @@ class _Run:
         getinfo = curl.getinfo
         now = time.monotonic()
         reply.elapsed = int((now - transfer.began) * 1000)
-        sent, answered = transfer.sent, 0.0
-        if transfer.lines:
-            answered = sent + getinfo(pycurl.STARTTRANSFER_TIME) - getinfo(pycurl.PRETRANSFER_TIME)
-            reply.answered = True
-        reply.reused = reply.reused or (bool(sent) and not getinfo(pycurl.NUM_CONNECTS))
+        reply.answered = bool(transfer.lines)
+        reply.reused = reply.reused or (bool(transfer.sent) and not getinfo(pycurl.NUM_CONNECTS))
         if not reply.reused:
             connected, encrypted = getinfo(pycurl.CONNECT_TIME), getinfo(pycurl.APPCONNECT_TIME)
             if connected:
                 reply.connect_time = int((connected - getinfo(pycurl.NAMELOOKUP_TIME)) * 1000)
             if encrypted:
                 reply.tls_time = int((encrypted - connected) * 1000)
-        if sent and answered:
-            reply.first_byte_time = int((answered - sent) * 1000)
-        reply.started = min(answered or now, sent + transfer.patience) if sent else now
+        # Of libcurl's clock, which began when the transfer did; that is at the latest this long ago
+        began = now - getinfo(pycurl.TOTAL_TIME)
+        sent, answered = getinfo(pycurl.PRETRANSFER_TIME), getinfo(pycurl.STARTTRANSFER_TIME)
+        if sent and reply.answered:
+            reply.first_byte_time = int(max(answered - sent, 0.0) * 1000)
+        wholly_sent = max(getinfo(_WHOLLY_SENT) / 1e6, sent)
+        reply.started = began + min(answered or math.inf, wholly_sent + transfer.patience) if sent else now
         assert transfer.errand is not None
         if transfer.errand.route is None or transfer.errand.route.proxy is None:
             reply.ip_address = getinfo(pycurl.PRIMARY_IP) or None

@@ -31,7 +31,7 @@ DRAIN_SECONDS = 1.0
 """An answer's body that nobody wants is read so far, to keep the connection; a longer one ends it."""
 WIRE_SLACK = 1 << 16
 """Bytes over the limit that may come over the wire: codings can make small content larger, not much."""
-_LATENCY_SHARE, _LATENCY_SECONDS = 0.01, 0.25
+_LATENCY_SHARE, _LATENCY_SECONDS = 0.005, 0.25
 """A request counts as started when its answer begins, for by then the server had it for certain, but no later than
 this after it was sent (so much of the delay, at most so many seconds): the way to the server may take a little longer
 for one request than for the next, and the server should see the gap all the same."""
