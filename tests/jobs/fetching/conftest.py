@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import hashlib
 import ipaddress
+import socket
 import ssl
 import struct
 import threading
@@ -347,3 +348,47 @@ def tls_server(certificates: dict[str, Path]) -> Iterator[Server]:
     served = Server(context)
     yield served
     served.close()
+
+
+class Names:
+    """Stands in for socket.getaddrinfo: knows the names it is told, and no others; addresses are what they are."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._answers: dict[str, list[Any]] = {}
+        self._look_up = socket.getaddrinfo
+
+    def at(self, name: str, *answers: tuple[str, ...] | OSError | Callable[[], tuple[str, ...]]) -> None:
+        """What look-ups of a name come to, one after the other, the last one for good: addresses, an error, or what a
+        function returns."""
+        self._answers[name] = list(answers)
+
+    def url(self, server: Server, name: str, address: str, path: str = "/") -> str:
+        """The URL of a path at `name`, which is at `address`, where the server listens from now on."""
+        server.url("/", address)
+        self.at(name, (address,))
+        return f"{server.scheme}://{name}:{server.port}{path}"
+
+    def getaddrinfo(self, host: str, port: Any, family: int = 0, *arguments: Any, **options: Any) -> list[Any]:
+        if not host or host[-1].isdigit() or ":" in host:
+            return self._look_up(host, port, family, *arguments, **options)
+        self.asked.append(host)
+        answers = self._answers.get(host) or [socket.gaierror(socket.EAI_NONAME, "Name or service not known")]
+        answer = answers[0] if len(answers) == 1 else answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        addresses = answer() if callable(answer) else answer
+        families = {one: socket.AF_INET6 if ":" in one else socket.AF_INET for one in addresses}
+        found = [(families[one], socket.SOCK_STREAM, 6, "", (one, 0)) for one in addresses
+                 if family in (socket.AF_UNSPEC, families[one])]  # fmt: skip
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return found
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """The name server of the test."""
+    fake = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", fake.getaddrinfo)
+    return fake

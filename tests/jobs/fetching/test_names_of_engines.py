@@ -78,9 +78,7 @@ def test_a_name_server_that_never_answers(
 # How they are made
 
 
-def test_a_slow_look_up_holds_up_nobody_else(
-    crawl: Crawl, server: Any, tools: Any, names: Any
-) -> None:
+def test_a_slow_look_up_holds_up_nobody_else(crawl: Crawl, server: Any, tools: Any, names: Any) -> None:
     """It ends only when all others have been fetched."""
     others_done = threading.Event()
     server.on("/", tools.answer(200, b"x"))

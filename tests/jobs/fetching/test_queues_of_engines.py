@@ -170,9 +170,7 @@ def test_a_gap_adapts_to_the_answers(
 
 
 @pytest.mark.parametrize("trouble", ["500", "429", "no answer"])
-def test_failures_in_a_row_double_the_gap_until_a_success(
-    crawl: Crawl, server: Any, tools: Any, trouble: str
-) -> None:
+def test_failures_in_a_row_double_the_gap_until_a_success(crawl: Crawl, server: Any, tools: Any, trouble: str) -> None:
     failure = tools.says(b"", "close") if trouble == "no answer" else tools.says(tools.answer(int(trouble), b""))
     failing = [True, True, True, False, False, False]
 
@@ -263,9 +261,7 @@ def test_what_comes_later_stays_away_too(crawl: Crawl, server: Any, tools: Any) 
     server.on("/busy", refuse)
     server.on("/target", tools.answer(200, b"x"))
     url = server.url("/lead")
-    run = crawl(
-        [url, server.url("/busy")], tools.polite(threads_per_host=2, redirects=3), known=tools.no_robots(url)
-    )
+    run = crawl([url, server.url("/busy")], tools.polite(threads_per_host=2, redirects=3), known=tools.no_robots(url))
     assert server.asked("/target") == []
     target = run.by_url[server.url("/target")]
     assert (target.outcome, target.reason, target.followed) == (O.postponed, "retry_after", True)
