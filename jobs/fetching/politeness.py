@@ -98,6 +98,8 @@ class HostQueues(Generic[Item]):
         self._address_delay = address_delay
         self._queues: dict[str, _Queue[Item]] = {}
         self._gates: dict[str, _Gate[Item]] = {}
+        self._passed: dict[int, _Gate[Item]] = {}
+        """By id of an item under way: its address may be another one by the time it has finished."""
         self._heap: list[tuple[float, int, _Queue[Item] | _Gate[Item]]] = []
         self._tickets = 0
         self._running = 0
@@ -151,6 +153,7 @@ class HostQueues(Generic[Item]):
                 queue.starting = item
             if gate is not None:
                 gate.starting = item
+                self._passed[id(item)] = gate
                 self._open(gate)
             self._running += 1
             self._waiting -= 1
@@ -168,7 +171,7 @@ class HostQueues(Generic[Item]):
             queue.last_start = at
             queue.latest = item
         self._schedule(queue)
-        if (gate := self._gate(item)) is not None:
+        if (gate := self._passed.get(id(item))) is not None:
             gate.started(item, at)
             self._open(gate)
 
@@ -184,7 +187,7 @@ class HostQueues(Generic[Item]):
         if queue.latest is item:
             queue.latest = None
         self._schedule(queue)
-        if (gate := self._gate(item)) is not None:
+        if (gate := self._passed.pop(id(item), None)) is not None:
             gate.started(item, started)
             gate.latest = None if gate.latest is item else gate.latest
             self._open(gate)
@@ -196,6 +199,14 @@ class HostQueues(Generic[Item]):
             found.last_start = at
             found.latest = None
             self._schedule(found)
+
+    def reached(self, address: str, at: float) -> None:
+        """Something that had not waited for this address's gap was asked of it at `at`: the gap counts from it."""
+        if self._address_delay:
+            gate = self._gate_of(address)
+            if at > gate.last_start:
+                gate.last_start, gate.latest = at, None
+                self._open(gate)
 
     def set_delay(self, queue: str, seconds: float) -> None:
         """The gap from now on; it counts from the last start."""
@@ -281,9 +292,12 @@ class HostQueues(Generic[Item]):
     def _gate(self, item: Item) -> _Gate[Item] | None:
         if not self._address_delay or item.address is None:
             return None
-        gate = self._gates.get(item.address)
+        return self._gate_of(item.address)
+
+    def _gate_of(self, address: str) -> _Gate[Item]:
+        gate = self._gates.get(address)
         if gate is None:
-            gate = self._gates[item.address] = _Gate()
+            gate = self._gates[address] = _Gate()
         return gate
 
     def _passes(self, gate: _Gate[Item], queue: _Queue[Item], now: float) -> bool:

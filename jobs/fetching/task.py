@@ -142,7 +142,7 @@ class _Host:
     """What the task knows of one host."""
 
     __slots__ = (
-        "addresses", "asked", "error", "failures", "garbled", "jar", "looked_up", "lookup_tries", "name",
+        "addresses", "asked", "away", "error", "failures", "garbled", "jar", "looked_up", "lookup_tries", "name",
         "parts_from", "passing", "queue", "refused", "rules", "took", "waiting",
     )  # fmt: skip
 
@@ -165,7 +165,9 @@ class _Host:
         self.rules: dict[str, Robots] = {}
         """By origin."""
         self.asked = False
-        """True once something of it was sent."""
+        """True once something of it had its turn."""
+        self.away: robots.Refusal | None = None
+        """Of every page, once the host has asked for a long break."""
         self.failures = 0
         """In a row."""
         self.garbled = False
@@ -228,9 +230,11 @@ class FetchTask:
                 home = self._hosts[request.host] = _Host(request.host)
             home.waiting.append(Errand(request.url, home, request, fetch.max_bytes))
         self._unresolved = deque(self._hosts.values())
+        self._urgent: list[_Host] = []
+        """To be looked up at once: a queue waits for it."""
         self._resolving = 0
         self._ahead = 0
-        """Hosts that are known, and nothing of which was sent."""
+        """Hosts that are known, and nothing of which has had its turn."""
         self._look_ahead = max(_LOOK_AHEAD, 2 * at_once)
         self._renderings = Renderings(settings, renderer, self.post)
         self._rendering_until = math.inf
@@ -304,8 +308,11 @@ class FetchTask:
                 self.egress.failed(proxy, reply.detail)
             elif reply.status is not None:
                 self.egress.worked(proxy)
-        if reply.ip_address is not None and home.addresses and len(home.addresses) > 1:
-            self._prefer(home, reply.ip_address)
+        if reply.ip_address is not None:
+            if reply.started is not None and (errand.done is not None or reply.ip_address != errand.addresses[0]):
+                self._queues.reached(reply.ip_address, reply.started)
+            if home.addresses and len(home.addresses) > 1:
+                self._prefer(home, reply.ip_address)
         if home.took is not None and reply.connect_time is not None:
             reply.dns_time, home.took = home.took, None
         if reply.local or reply.proxy_failed or reply.stopped or (reply.garbled and not home.garbled):
@@ -406,6 +413,8 @@ class FetchTask:
         """Look names up ahead of their turn, and again what could not be looked up for a passing cause."""
         while self._timers and self._timers[0][0] <= now:
             self._find_addresses(heapq.heappop(self._timers)[2], now)
+        while self._urgent:
+            self._find_addresses(self._urgent.pop(), now)
         while self._unresolved and self._resolving + self._ahead < self._look_ahead:
             self._find_addresses(self._unresolved.popleft(), now)
 
@@ -432,7 +441,8 @@ class FetchTask:
         home.lookup_tries += 1
         if known.error is not None and known.temporary and home.lookup_tries < _DNS_TRIES:
             pause = _DNS_PAUSE * 2 ** (home.lookup_tries - 1)
-            heapq.heappush(self._timers, (now + pause, id(home), home))
+            # From when it was looked up, which may be after `now`: the resolver remembers failures so long, too
+            heapq.heappush(self._timers, (max(now, known.looked_up) + pause, id(home), home))
             return
         home.lookup_tries = 0
         home.error, home.passing, home.took = known.error, known.temporary, known.took or None
@@ -481,7 +491,7 @@ class FetchTask:
         home = self._hosts.get(name)
         if home is None:
             home = self._hosts[name] = _Host(name)
-            self._unresolved.appendleft(home)
+            self._urgent.append(home)
         return home
 
     # -- before sending ----------------------------------------------------------------------------------
@@ -490,8 +500,9 @@ class FetchTask:
         """Make an errand ready to be sent; False if that was settled or put off without the network."""
         home, request = errand.home, errand.request
         assert home.addresses is not None
+        self._has_its_turn(home)
         if request is not None:
-            refusal = self._refusal_by_addresses(home)
+            refusal = self._refusal_of_host(home)
             if refusal is None:
                 rules = self._rules(errand, now)
                 if rules is None:
@@ -499,7 +510,7 @@ class FetchTask:
                     return False
                 refusal = rules.refuse(request.url)
             if refusal is not None:
-                self._results.append(result_of_refusal(request, refusal))
+                self._settle(errand, result_of_refusal(request, refusal))
                 self._queues.finished(errand, None)
                 if home.error is not None and not home.passing:
                     self._host_failed(errand, home, None, now)
@@ -524,6 +535,12 @@ class FetchTask:
         self._equip(errand)
         return True
 
+    def _has_its_turn(self, home: _Host) -> None:
+        """Another host may be looked up, whatever becomes of this one."""
+        if not home.asked:
+            home.asked = True
+            self._ahead -= 1
+
     def _refusal_at_once(self, request: FetchRequest) -> robots.Refusal | None:
         """What settles a page before anybody looks at its host."""
         if problem := unsendable(request):
@@ -532,7 +549,7 @@ class FetchTask:
             return robots.Refusal(FetchOutcome.gone, "extension", "fetch.skip_extensions")
         return None
 
-    def _refusal_by_addresses(self, home: _Host) -> robots.Refusal | None:
+    def _refusal_of_host(self, home: _Host) -> robots.Refusal | None:
         """What settles all pages of a host before robots.txt is looked at."""
         if home.error is not None:
             if home.passing:
@@ -540,14 +557,11 @@ class FetchTask:
             return robots.Refusal(FetchOutcome.retry, "dns", home.error)
         if home.refused is not None:
             return robots.Refusal(FetchOutcome.gone, "private_address", home.refused)
-        return None
+        return home.away
 
     def _equip(self, errand: Errand) -> None:
         """Give an errand what it carries and where it connects."""
         home, request = errand.home, errand.request
-        if not home.asked:
-            home.asked = True
-            self._ahead -= 1
         errand.addresses = home.addresses or ()
         if request is None:
             if errand.page is not None:
@@ -593,6 +607,11 @@ class FetchTask:
             self._queues.finished(errand, started)
         elif started is not None:
             self._queues.touched(errand.queue, started)
+
+    def _settle(self, errand: Errand, result: FetchResult) -> None:
+        """A page's result is there."""
+        result.followed = errand.hops > 0
+        self._results.append(result)
 
     # -- robots.txt --------------------------------------------------------------------------------------
 
@@ -701,7 +720,7 @@ class FetchTask:
 
     def _settle_front(self, home: _Host, now: float) -> None:
         """Take what needs no network off the front of the queue: there is no reason to let it wait for its turn."""
-        if not self._queues.delay(home.queue) or not home.rules:
+        if not home.rules or not (self._queues.delay(home.queue) or home.failures):
             return
 
         def unneeded(errand: Errand) -> bool:
@@ -711,7 +730,7 @@ class FetchTask:
                 return False
             refusal = rules.refuse(request.url)
             if refusal is not None:
-                self._results.append(result_of_refusal(request, refusal))
+                self._settle(errand, result_of_refusal(request, refusal))
             return refusal is not None
 
         self._queues.skim(home.queue, unneeded)
@@ -722,8 +741,8 @@ class FetchTask:
         home, request = errand.home, errand.request
         assert request is not None
         if reply.refused_address is not None:  # the name has another address by now
-            self._results.append(
-                result_without_answer(request, FetchOutcome.gone, "private_address", reply.refused_address)
+            self._settle(
+                errand, result_without_answer(request, FetchOutcome.gone, "private_address", reply.refused_address)
             )
             self._queues.finished(errand, reply.started)
             return
@@ -734,8 +753,9 @@ class FetchTask:
                 home.jar = CookieJar()
             home.jar.store(errand.url, reply.fields)
         if not self._renderings.wants(errand.url, home.name, result):
-            self._results.append(result)
+            self._settle(errand, result)
         elif self.closing != "stopped":  # else it is left: without what its scripts build it would be half a page
+            result.followed = errand.hops > 0
             self._renderings.start(errand, result)
         if self._filter is not None and result.redirect_to is not None:
             self._follow(errand, result)
@@ -764,21 +784,23 @@ class FetchTask:
         if reply is not None:
             if reply.status in (429, 503):
                 later = outcomes.retry_after(reply.header("retry-after"), reply.began)
-            pause = self._queues.delay(home.queue) * fetch.backoff**home.failures
-            pause = min(pause, max(fetch.max_delay, self._queues.delay(home.queue)))
-            if later is not None:
-                pause = max(pause, min((later - reply.began) / 1000, fetch.max_retry_after))
-            if pause > 0:
+            delay = self._queues.delay(home.queue)
+            if delay > 0:
+                longest = max(fetch.max_delay, delay)
+                # Each further power of the factor would be capped, and in the end too large for a float
+                steps = min(float(home.failures), math.log(longest / delay, fetch.backoff) if fetch.backoff > 1 else 0)
+                pause = delay * fetch.backoff**steps
                 self._queues.pause(home.queue, (reply.started or now) + pause)
+            if later is not None and later - reply.began <= fetch.max_retry_after * 1000:
+                self._queues.pause(home.queue, now + (later - reply.began) / 1000)  # it counts from the answer
         if errand.is_robots:
             return
         if reply is not None and later is not None and later - reply.began > fetch.max_retry_after * 1000:
             detail = f"{errand.url} answered {reply.status} with Retry-After: {reply.header('retry-after')}"[:300]
+            home.away = robots.Refusal(FetchOutcome.postponed, "retry_after", detail, later)
             for other in self._leave(home):
                 assert other.request is not None
-                self._results.append(
-                    result_without_answer(other.request, FetchOutcome.postponed, "retry_after", detail, later)
-                )
+                self._settle(other, result_of_refusal(other.request, home.away))
         elif 0 < fetch.max_failures_per_host <= home.failures:
             self.report.left["host_failures"] += sum(not other.hops for other in self._leave(home))
 
@@ -827,7 +849,7 @@ class FetchTask:
             self._part_answered(errand, reply, now)
             return
         assert errand.request is not None
-        self._results.append(result_without_answer(errand.request, FetchOutcome.postponed, "proxy", reply.detail))
+        self._settle(errand, result_without_answer(errand.request, FetchOutcome.postponed, "proxy", reply.detail))
         self._queues.finished(errand, reply.started)
 
     def _follow(self, errand: Errand, result: FetchResult) -> None:
@@ -850,7 +872,10 @@ class FetchTask:
         further = FetchRequest(fingerprint(target), target, None, None, None, host, None, None, request.row)
         follow = Errand(target, errand.home, further, self.settings.fetch.max_bytes)
         follow.hops, follow.chain = errand.hops + 1, errand.chain | {errand.url}
-        self._queues.put_back(follow)
+        if errand.home.away is not None:
+            self._settle(follow, result_of_refusal(further, errand.home.away))
+        else:
+            self._queues.put_back(follow)
 
     # -- parts of pages that are rendered ------------------------------------------------------------------
 
@@ -883,6 +908,7 @@ class FetchTask:
     def _admit_part(self, errand: Errand, now: float) -> None:
         """A part whose host's addresses are known: robots.txt, then it goes, but not too many at once."""
         home = errand.home
+        self._has_its_turn(home)
         rules = self._rules(errand, now)
         if home.error is not None or home.refused is not None or (rules is None and self.closing is not None):
             self._renderings.refuse(errand)

@@ -6,8 +6,11 @@ import asyncio
 import datetime
 import hashlib
 import ipaddress
+import socket
+import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -108,6 +111,17 @@ def after(seconds: float, reaction: Reaction) -> Reaction:
     return react
 
 
+def arrived(writer: asyncio.StreamWriter) -> float:
+    """When the last data of a connection came, by the kernel (tcp_info.tcpi_last_data_recv, in its ticks of some
+    milliseconds): this process, which crawls as well, may get round to reading it much later."""
+    now = time.monotonic()
+    if sys.platform != "linux":
+        return now
+    information = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    (ago,) = struct.unpack_from("I", information, 52)
+    return now - min(ago, 60_000) / 1000
+
+
 class Server:
     """Listens on one port of any number of loopback addresses; what is not told otherwise is 404."""
 
@@ -183,7 +197,7 @@ class Server:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, number: int) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
-        now = time.monotonic()
+        now = arrived(writer)
         line, *fields = head.decode("iso-8859-1").split("\r\n")
         method, target, _ = line.split(" ")
         headers = dict(text.split(": ", 1) for text in fields if text)
@@ -347,3 +361,47 @@ def tls_server(certificates: dict[str, Path]) -> Iterator[Server]:
     served = Server(context)
     yield served
     served.close()
+
+
+class Names:
+    """Stands in for socket.getaddrinfo: knows the names it is told, and no others; addresses are what they are."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._answers: dict[str, list[Any]] = {}
+        self._look_up = socket.getaddrinfo
+
+    def at(self, name: str, *answers: tuple[str, ...] | OSError | Callable[[], tuple[str, ...]]) -> None:
+        """What look-ups of a name come to, one after the other, the last one for good: addresses, an error, or what a
+        function returns."""
+        self._answers[name] = list(answers)
+
+    def url(self, server: Server, name: str, address: str, path: str = "/") -> str:
+        """The URL of a path at `name`, which is at `address`, where the server listens from now on."""
+        server.url("/", address)
+        self.at(name, (address,))
+        return f"{server.scheme}://{name}:{server.port}{path}"
+
+    def getaddrinfo(self, host: str, port: Any, family: int = 0, *arguments: Any, **options: Any) -> list[Any]:
+        if not host or host[-1].isdigit() or ":" in host:
+            return self._look_up(host, port, family, *arguments, **options)
+        self.asked.append(host)
+        answers = self._answers.get(host) or [socket.gaierror(socket.EAI_NONAME, "Name or service not known")]
+        answer = answers[0] if len(answers) == 1 else answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        addresses = answer() if callable(answer) else answer
+        families = {one: socket.AF_INET6 if ":" in one else socket.AF_INET for one in addresses}
+        found = [(families[one], socket.SOCK_STREAM, 6, "", (one, 0)) for one in addresses
+                 if family in (socket.AF_UNSPEC, families[one])]  # fmt: skip
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return found
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """The name server of the test."""
+    fake = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", fake.getaddrinfo)
+    return fake

@@ -149,6 +149,34 @@ def test_hosts_of_one_address_keep_its_gap_and_take_turns() -> None:
     assert order == [(0.0, 0), (0.0, 9), (2.0, 1), (4.0, 2), (6.0, 3)]
 
 
+class Mover:
+    """An item whose host changes its address."""
+
+    def __init__(self, queue: str, address: str) -> None:
+        self.queue = queue
+        self.address = address
+
+
+def test_a_host_that_moves_while_a_request_is_under_way_locks_nobody_out() -> None:
+    first, second = Mover("a", "192.0.2.1"), Mover("b", "192.0.2.1")
+    queues = HostQueues([first, second], address_delay=1.0)
+    assert queues.next(0.0) is first
+    assert queues.next(0.0) == math.inf, "it is not known yet when the first one starts"
+    first.address = "192.0.2.2"
+    queues.finished(first, 0.5)
+    queues.reached("192.0.2.2", 0.5)
+    assert queues.next(1.0) == 0.5
+    second.address = "192.0.2.2"
+    assert queues.next(1.5) is second
+
+
+def test_what_did_not_wait_for_an_address_counts_there_too() -> None:
+    queues = HostQueues([Item("a", 0, address="192.0.2.1")], address_delay=1.0)
+    queues.reached("192.0.2.1", 7.0)
+    assert queues.next(7.5) == 0.5
+    assert isinstance(queues.next(8.0), Item)
+
+
 def test_skim_takes_what_is_unneeded_off_the_front_only() -> None:
     queues = HostQueues(items("a", "a", "a", "a"))
     queues.skim("a", lambda item: item.number != 2)

@@ -19,8 +19,8 @@ Crawl = Callable[..., Any]
 ALLOW = b"User-agent: *\nDisallow: /private\n"
 
 
-LATE = 0.15
-"""Seconds by which the test server, in this very process, may notice one request later than the next. `make soak`
+LATE = 0.03
+"""Seconds by which the ticks of the test server's clock may shorten a gap. `make soak`
 takes the kernel's word for when requests came, and is strict."""
 
 
