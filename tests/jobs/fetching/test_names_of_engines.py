@@ -134,10 +134,10 @@ def test_a_look_up_is_repeated_when_it_is_old(crawl: Crawl, server: Any, tools: 
     url = names.url(server, "moving.example", "127.0.9.2")
     names.at("moving.example", ("127.0.9.1",), ("127.0.9.2",))
     server.url("/", "127.0.9.1")
-    run = crawl(pages(url, 3), tools.polite(delay=1.2, dns_max_age=1.1), known=tools.no_robots(url))
-    assert [result.ip_address for result in run.results] == ["127.0.9.1", "127.0.9.2", "127.0.9.2"]
-    assert [arrival.host for arrival in server.arrivals] == ["127.0.9.1", "127.0.9.2", "127.0.9.2"]
-    assert len(names.asked) >= 2
+    run = crawl(pages(url, 2), tools.polite(delay=1.2, dns_max_age=1.1), known=tools.no_robots(url))
+    assert [result.ip_address for result in run.results] == ["127.0.9.1", "127.0.9.2"]
+    assert [arrival.host for arrival in server.arrivals] == ["127.0.9.1", "127.0.9.2"]
+    assert names.asked == ["moving.example"] * 2
 
 
 # Several addresses

@@ -69,7 +69,6 @@ class Slow:
     ("mode", "addresses", "shares"),
     [
         ("domain", ("127.0.9.1", "127.0.9.2"), True),
-        ("domain", ("127.0.9.1", "127.0.9.1"), True),
         ("host", ("127.0.9.1", "127.0.9.1"), False),
         ("ip", ("127.0.9.1", "127.0.9.1"), True),
         ("ip", ("127.0.9.1", "127.0.9.2"), False),
@@ -81,9 +80,10 @@ def test_who_shares_a_gap(
     server.on("/", tools.answer(200, b"x"))
     first = names.url(server, "a.example.com", addresses[0])
     second = names.url(server, "b.example.com", addresses[1])
-    run = crawl(pages(first, 2) + pages(second, 2), tools.polite(queue_mode=mode, delay=0.3))
+    settings = tools.polite(queue_mode=mode, delay=0.3)
+    run = crawl(pages(first, 2) + pages(second, 2), settings, known=tools.no_robots(first, second))
     assert Counter(result.outcome for result in run.results) == {O.success: 4}
-    assert len(server.arrivals) == 6
+    assert len(server.arrivals) == 4
     assert keep(of(server, "a.example.com"), 0.3)
     assert keep(of(server, "b.example.com"), 0.3)
     assert keep(server.arrivals, 0.3) == shares
@@ -91,7 +91,7 @@ def test_who_shares_a_gap(
 
 @pytest.mark.parametrize(("mode", "most"), [("host", 4), ("domain", 2), ("ip", 2)])
 def test_who_shares_a_limit(crawl: Crawl, server: Any, tools: Any, names: Any, mode: str, most: int) -> None:
-    slow = Slow(tools, 0.2)
+    slow = Slow(tools, 0.1)
     server.on("/", slow)
     urls = [names.url(server, name, "127.0.9.1") for name in ("a.example.com", "b.example.com")]
     asked = [page for url in urls for page in pages(url, 4)]
@@ -108,11 +108,11 @@ def test_the_gaps_of_twenty_hosts_and_of_their_address(crawl: Crawl, server: Any
     hosts = [f"host{number}.example" for number in range(20)]
     urls = [names.url(server, host, "127.0.9.1") for host in hosts]
     run = crawl(
-        [page for url in urls for page in pages(url, 2)], tools.polite(delay=0.5, ip_delay=0.08),
+        [page for url in urls for page in pages(url, 2)], tools.polite(delay=0.5, ip_delay=0.06),
         known=tools.no_robots(*urls),
     )  # fmt: skip
     assert Counter(result.outcome for result in run.results) == {O.success: 40}
-    assert keep(server.arrivals, 0.08)
+    assert keep(server.arrivals, 0.06)
     assert all(keep(of(server, host), 0.5) for host in hosts)
 
 
@@ -163,13 +163,13 @@ def test_a_gap_adapts_to_the_answers(
     server.on("/", tools.after(takes, tools.says(tools.answer(200, b"x"))))
     if crawl_delay is not None:
         server.on("/robots.txt", tools.answer(200, f"User-agent: *\nCrawl-delay: {crawl_delay}\n".encode()))
-    run = crawl(pages(server.url("/"), 3), tools.polite(delay_factor=2.0, **settings))
-    assert Counter(result.outcome for result in run.results) == {O.success: 3}
+    run = crawl(pages(server.url("/"), 2), tools.polite(delay_factor=2.0, **settings))
+    assert Counter(result.outcome for result in run.results) == {O.success: 2}
     assert min(gaps(server.asked())) >= least - LATE / 2
     assert min(gaps(server.asked())) < most
 
 
-@pytest.mark.parametrize("trouble", ["500", "429", "no answer"])
+@pytest.mark.parametrize("trouble", ["500", "no answer"])
 def test_failures_in_a_row_double_the_gap_until_a_success(crawl: Crawl, server: Any, tools: Any, trouble: str) -> None:
     failure = tools.says(b"", "close") if trouble == "no answer" else tools.says(tools.answer(int(trouble), b""))
     failing = [True, True, True, False, False, False]
@@ -179,15 +179,15 @@ def test_failures_in_a_row_double_the_gap_until_a_success(crawl: Crawl, server: 
 
     server.on("/", react)
     url = server.url("/")
-    settings = tools.polite(delay=0.15, backoff=2.0, max_delay=0.8, max_failures_per_host=0)
+    settings = tools.polite(delay=0.12, backoff=2.0, max_delay=0.6, max_failures_per_host=0)
     run = crawl(pages(url, 6), settings, known=tools.no_robots(url))
     assert Counter(result.outcome for result in run.results) == {O.retry: 3, O.success: 3}
     first, second, third, *usual = gaps(server.arrivals)
-    assert first >= 0.3 - LATE
-    assert second >= 0.6 - LATE
-    assert 0.8 - LATE <= third < 1.2
-    assert min(usual) >= 0.15 - LATE
-    assert min(usual) < 0.5
+    assert first >= 0.24 - LATE
+    assert second >= 0.48 - LATE
+    assert 0.6 - LATE <= third < 0.96
+    assert min(usual) >= 0.12 - LATE
+    assert min(usual) < 0.4
 
 
 def test_a_steep_back_off_has_its_bound_too(crawl: Crawl, server: Any, tools: Any) -> None:
@@ -205,19 +205,23 @@ def test_a_steep_back_off_has_its_bound_too(crawl: Crawl, server: Any, tools: An
 # A break that the server asks for
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_short_break_is_waited_for(crawl: Crawl, server: Any, tools: Any, status: int) -> None:
-    server.on("/busy", tools.after(0.3, tools.says(tools.answer(status, b"", "Retry-After: 1"))))
+def test_a_short_break_is_waited_for(crawl: Crawl, server: Any, tools: Any) -> None:
+    hosts = {429: "127.0.9.1", 503: "127.0.9.2"}
     server.on("/", tools.answer(200, b"x"))
-    url = server.url("/busy")
-    run = crawl([url, *pages(server.url("/"), 2)], tools.polite(max_retry_after=5.0))
-    busy = run.by_url[url]
-    assert (busy.outcome, busy.reason, busy.http_status) == (O.retry, f"http_{status}", status)
-    assert busy.retry_after == busy.fetched_at + 1000
-    assert Counter(result.outcome for result in run.results) == {O.retry: 1, O.success: 2}
-    first, second = gaps(server.asked())
-    assert first >= 1.3 - LATE, "it counts from the answer"
-    assert second < 1.0
+    urls = []
+    for status, host in hosts.items():
+        busy = tools.says(tools.answer(status, b"", "Retry-After: 1"))
+        server.on("/busy", tools.after(0.3, busy), host)
+        urls += [server.url("/busy", host), *pages(server.url("/", host), 2)]
+    run = crawl(urls, tools.polite(max_retry_after=5.0))
+    assert Counter(result.outcome for result in run.results) == {O.retry: 2, O.success: 4}
+    for status, host in hosts.items():
+        busy = run.by_url[server.url("/busy", host)]
+        assert (busy.outcome, busy.reason, busy.http_status) == (O.retry, f"http_{status}", status)
+        assert busy.retry_after == busy.fetched_at + 1000
+        first, second = gaps(arrival for arrival in server.asked() if arrival.host == host)
+        assert first >= 1.3 - LATE, "it counts from the answer"
+        assert second < 1.0
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -312,21 +316,20 @@ def test_failures_count_by_host_whoever_shares_its_queue(
         ({"min_rate": 1000.0, "min_rate_after": 0.0}, True),
         ({"min_rate": 1000.0, "min_rate_after": 60.0}, False),
         ({"min_rate": 0.5, "min_rate_after": 0.0}, False),
-        ({"min_rate": 0.0}, False),
     ],
-    ids=["too slow", "too early", "fast enough", "off"],
+    ids=["too slow", "too early", "fast enough"],
 )
 def test_a_rate_that_is_too_low_ends_the_phase(
     crawl: Crawl, server: Any, tools: Any, monkeypatch: pytest.MonkeyPatch, settings: dict[str, float], ends: bool
 ) -> None:
     monkeypatch.setattr(task, "_RATE_WINDOW", 1)
     server.on("/", tools.answer(200, b"x"))
-    run = crawl(pages(server.url("/"), 60 if ends else 9), tools.polite(delay=0.2, **settings))
+    run = crawl(pages(server.url("/"), 60 if ends else 7), tools.polite(delay=0.2, **settings))
     if ends:
         assert 1 <= len(run.results) < 30
         assert run.report.left == {"min_rate": 60 - len(run.results)}
     else:
-        assert (len(run.results), run.report.left) == (9, {})
+        assert (len(run.results), run.report.left) == (7, {})
 
 
 def test_the_time_limit_while_redirects_and_robots_txt_are_under_way(crawl: Crawl, server: Any, tools: Any) -> None:
