@@ -21,7 +21,10 @@ import pytest
 
 from crawldb.errors import CobnutError, UsageError
 from crawldb.settings import Settings
+from jobs.fetching import tabs
 from jobs.fetching.rendering import Page, Part, PartAnswer, Rendered, Renderer
+
+pytestmark = pytest.mark.slow
 
 HOST = "http://site.example"
 
@@ -124,6 +127,17 @@ def renderer() -> Iterator[Renderer]:
     """One for all tests that do not hurt it."""
     with Renderer(settings()) as shared:
         yield shared
+
+
+@pytest.fixture
+def with_rules(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Renderer]:
+    """The same with other settings for pages: to start a browser for them takes longer than the pages."""
+
+    def change(**browser: Any) -> Renderer:
+        monkeypatch.setattr(renderer, "_rules", tabs.Rules.of(settings(**browser)))
+        return renderer
+
+    return change
 
 
 @pytest.fixture
@@ -284,8 +298,9 @@ def test_a_way_to_another_document_of_the_host(renderer: Renderer, site: Site) -
     assert {part.kind for part in site.asked} == {"document"}
 
 
-def test_a_way_that_is_refused(renderer: Renderer, site: Site) -> None:
+def test_a_way_that_is_refused(renderer: Renderer, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page stays as it is."""
+    monkeypatch.setattr(tabs, "_COMMIT_SECONDS", 0.5)
     details = {
         "setTimeout(() => location = 'http://else.example/x')": "its way to http://else.example/x was refused",
         "location = 'http://else.example/x'": "its way to http://else.example/x was refused",
@@ -365,39 +380,38 @@ def test_scripts_are_asked_for_once(renderer: Renderer, site: Site) -> None:
     assert sorted(site.urls) == ["/data"] * 4 + ["/shared.js"]
 
 
-def test_limits(site: Site) -> None:
+def test_limits(site: Site, with_rules: Callable[..., Renderer]) -> None:
     """So many parts, so many bytes of one, so many of the DOM, so many seconds."""
     site.on("/large.js", "x" * 5000)
-    made = settings(max_requests=3, max_bytes=4000, max_seconds=5.0, wait="load")
-    with Renderer(made) as renderer:
-        many = renderer.render(page("<script src=/1.js></script><script src=/2.js></script><script src=/large.js>"
-                                    "</script><script src=/4.js></script>"), site.fetch)  # fmt: skip
-        long = renderer.render(page(f"<p>{'ö' * 6000}"), site.fetch)
-        hanging = renderer.render(page("<a href=/there>x</a><script src=/hangs.js></script>"),
-                                  lambda part: Future())  # fmt: skip
-        assert many.result(60).detail == "more than 3 parts"
-        assert len(site.asked) == 3
-        cut = long.result(60)
-        assert cut.truncated
-        assert cut.dom is not None
-        assert 3998 <= len(cut.dom) <= 4000
-        assert cut.dom.decode("utf-8").endswith("ö")
-        late = hanging.result(60)
-        assert late.detail == "taken after 5 s, not yet complete"
-        assert '<a href="/there">' in dom(late)
+    renderer = with_rules(max_requests=3, max_bytes=4000, wait="load")
+    many = renderer.render(page("<script src=/1.js></script><script src=/2.js></script><script src=/large.js>"
+                                "</script><script src=/4.js></script>"), site.fetch)  # fmt: skip
+    long = renderer.render(page(f"<p>{'ö' * 6000}"), site.fetch)
+    assert many.result(60).detail == "more than 3 parts"
+    assert len(site.asked) == 3
+    cut = long.result(60)
+    assert cut.truncated
+    assert cut.dom is not None
+    assert 3998 <= len(cut.dom) <= 4000
+    assert cut.dom.decode("utf-8").endswith("ö")
+    renderer = with_rules(max_seconds=3.0)
+    late = renderer.render(page("<a href=/there>x</a><script src=/hangs.js></script>"), lambda part: Future()).result(
+        60
+    )
+    assert late.detail == "taken after 3 s, not yet complete"
+    assert '<a href="/there">' in dom(late)
 
 
-def test_parts_that_nobody_needs_any_more_are_cancelled(site: Site) -> None:
+def test_parts_that_nobody_needs_any_more_are_cancelled(with_rules: Callable[..., Renderer]) -> None:
     asked: list[Future[PartAnswer | None]] = []
 
     def never(part: Part) -> Future[PartAnswer | None]:
         asked.append(Future())
         return asked[-1]
 
-    with Renderer(settings(wait="load")) as renderer:
-        html = "<p>x<script>fetch('/a')</script>"
-        assert "<p>x" in dom(renderer.render(page(html), never).result(60))
-        assert until(lambda: all(future.cancelled() for future in asked))
+    html = "<p>x<script>fetch('/a')</script>"
+    assert "<p>x" in dom(with_rules(wait="load").render(page(html), never).result(60))
+    assert until(lambda: all(future.cancelled() for future in asked))
 
 
 def test_an_engine_that_raises_is_not_hidden(renderer: Renderer) -> None:
@@ -409,10 +423,9 @@ def test_an_engine_that_raises_is_not_hidden(renderer: Renderer) -> None:
 
 
 @pytest.mark.parametrize("wait", ["selector:#app a.late", "seconds:1.5"])
-def test_waiting_for_late_content(site: Site, wait: str) -> None:
-    with Renderer(settings(wait=wait)) as renderer:
-        made = rendered(renderer, "<div id=app></div><script>setTimeout(() => app.innerHTML = "
-                        "'<a class=late href=/late>', 1000)</script>", site)  # fmt: skip
+def test_waiting_for_late_content(site: Site, with_rules: Callable[..., Renderer], wait: str) -> None:
+    made = rendered(with_rules(wait=wait), "<div id=app></div><script>setTimeout(() => app.innerHTML = "
+                    "'<a class=late href=/late>', 1000)</script>", site)  # fmt: skip
     assert '<a class="late" href="/late">' in dom(made)
 
 
@@ -478,9 +491,12 @@ def test_chromium_connects_nowhere(renderer: Renderer, site: Site) -> None:
 # What dies alone
 
 
-def test_a_script_that_never_ends_and_one_that_eats_memory_fail_alone(processes: Processes) -> None:
+def test_a_script_that_never_ends_and_one_that_eats_memory_fail_alone(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within the time limit and its grace; pages beside them do not notice."""
-    with Renderer(settings(max_seconds=3.0)) as renderer:
+    monkeypatch.setattr(tabs, "GRACE", 3.0)
+    with Renderer(settings(max_seconds=2.0, wait="load")) as renderer:
         site = Site()
         endless = renderer.render(page("<p>x<script>while (true) {}</script>"), site.fetch)
         hungry = renderer.render(page("<script>const a = []; while (true) a.push(new Array(1e6).fill(Math.random()))"
@@ -528,7 +544,7 @@ def test_a_page_that_kills_every_browser_is_lost_alone(processes: Processes) -> 
             os.kill(pid, signal.SIGKILL)
         return Future()
 
-    with Renderer(settings(tabs=2)) as renderer:
+    with Renderer(settings(tabs=2, wait="load")) as renderer:
         deadly = renderer.render(page("<script>fetch('/x')</script>"), kill)
         assert deadly.result(60) == (None, None, "Chromium died of it", False)
         assert "fine" in dom(rendered(renderer, "fine", site))
@@ -627,9 +643,8 @@ def test_a_bad_wait_condition_is_said(wait: str) -> None:
         Renderer(settings(wait=wait))
 
 
-def test_a_wrong_selector_is_said(site: Site) -> None:
-    with Renderer(settings(wait="selector:a[[")) as renderer:
-        assert "a[[" in (rendered(renderer, "x", site).detail or "")
+def test_a_wrong_selector_is_said(site: Site, with_rules: Callable[..., Renderer]) -> None:
+    assert "a[[" in (rendered(with_rules(wait="selector:a[["), "x", site).detail or "")
 
 
 def test_the_agent_needs_a_name() -> None:
