@@ -36,7 +36,7 @@ from jobs.fetching.limits import is_local
 from jobs.fetching.replies import MAX_HEAD, MAX_INTERIM, parse_fields
 
 if TYPE_CHECKING:
-    from jobs.fetching.task import Errand
+    from jobs.fetching.errands import Errand
 
 _MAX_LINE = 100 << 10
 """Bytes of one header line: libcurl's own limit."""

@@ -31,6 +31,7 @@ from jobs.fetching.addresses import is_public, refusal
 from jobs.fetching.connections import Exchange, authorities
 from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult, KnownRobots
 from jobs.fetching.egress import Proxy, bind
+from jobs.fetching.errands import Errand
 from jobs.fetching.limits import is_local, raise_open_files
 from jobs.fetching.rendering import Renderer
 from jobs.fetching.replies import (
@@ -45,7 +46,7 @@ from jobs.fetching.replies import (
     wire_limit,
 )
 from jobs.fetching.sending import user_agent
-from jobs.fetching.task import Errand, FetchTask
+from jobs.fetching.task import FetchTask
 from jobs.fetching.transport import Transport
 
 _TICK = 0.1

@@ -21,7 +21,7 @@ from jobs.fetching.contract import FetchResult
 from jobs.fetching.rendering import Page, Part, PartAnswer, Rendered, Renderer, wanted
 
 if TYPE_CHECKING:
-    from jobs.fetching.task import Errand
+    from jobs.fetching.errands import Errand
 
 PARTS_AT_ONCE = 6
 """From one host: what browsers do (and RFC 9112 §9.4 leaves to them)."""

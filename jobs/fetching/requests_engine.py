@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from crawldb.settings import Settings
 from jobs.fetching.connections import Exchange
 from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult, KnownRobots
+from jobs.fetching.errands import Errand
 from jobs.fetching.limits import raise_open_files
 from jobs.fetching.sending import user_agent
-from jobs.fetching.task import Errand, FetchTask
+from jobs.fetching.task import FetchTask
 from jobs.fetching.transport import Transport
 
 _TICK = 0.1

@@ -23,20 +23,20 @@ import queue as queues
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 
 from crawldb.fingerprint import fingerprint
 from crawldb.schema import FetchOutcome
 from crawldb.settings import Settings
 from crawldb.urlfilters import Link, UrlFilter, build
-from crawldb.urls import canonicalize, host_of, origin_of, registrable_domain
+from crawldb.urls import canonicalize, host_of, registrable_domain
 from jobs.fetching import addresses as guard
 from jobs.fetching import outcomes, robots
 from jobs.fetching.contract import FetchReport, FetchRequest, FetchResult, KnownRobots
 from jobs.fetching.cookies import CookieJar
 from jobs.fetching.credentials import Credentials
 from jobs.fetching.dns import Addresses, Resolver
-from jobs.fetching.egress import Egress, Route
+from jobs.fetching.egress import Egress
+from jobs.fetching.errands import Errand, Host
 from jobs.fetching.limits import Throttle
 from jobs.fetching.politeness import HostQueues
 from jobs.fetching.rendering import PartAnswer, Renderer
@@ -47,7 +47,6 @@ from jobs.fetching.replies import (
     result_of,
     result_of_refusal,
     result_without_answer,
-    unwanted,
 )
 from jobs.fetching.robots import Robots
 from jobs.fetching.sending import own_headers, page_headers, unsendable
@@ -65,116 +64,6 @@ _LOCAL_PAUSE = 0.25
 """Seconds at least between two times that it may run short."""
 _RATE_WINDOW = 60
 """Seconds that fetch.min_rate is taken over."""
-
-
-class Errand:
-    """One request to be sent, and what must be known to send it."""
-
-    __slots__ = (
-        "addresses", "body", "chain", "done", "headers", "home", "hops", "max_bytes", "method", "of_own_page", "origin",
-        "page", "proxy_tries", "request", "route", "tried_again", "url",
-    )  # fmt: skip
-
-    def __init__(self, url: str, home: _Host, request: FetchRequest | None, max_bytes: int) -> None:
-        self.url = url
-        self.home = home
-        self.request = request
-        """The page's; None for a robots.txt or a part of a page."""
-        self.origin = origin_of(url)
-        self.method = "GET"
-        self.body: bytes | None = None
-        self.headers: dict[str, str] = {}
-        self.max_bytes = max_bytes
-        self.route: Route | None = None
-        self.addresses: tuple[str, ...] = ()
-        """To connect to, the best first; none where a proxy looks the name up."""
-        self.page: Errand | None = None
-        """Of a robots.txt: what waits for it."""
-        self.hops = 0
-        """Redirects that led here."""
-        self.chain: frozenset[str] = frozenset()
-        """URLs of the redirects that led here."""
-        self.done: Future[PartAnswer | None] | None = None
-        """Of a part of a page: who waits for it."""
-        self.of_own_page = True
-        """False for a part of another origin's page: it gets no credentials and no cookies."""
-        self.tried_again = False
-        self.proxy_tries = 0
-
-    @property
-    def queue(self) -> str:
-        """See politeness.Queued."""
-        return self.home.queue
-
-    @property
-    def address(self) -> str | None:
-        """See politeness.Queued."""
-        return self.home.addresses[0] if self.home.addresses else None
-
-    @property
-    def is_robots(self) -> bool:
-        return self.page is not None
-
-    @property
-    def is_beside(self) -> bool:
-        """True if it stands in no queue: a part of a page, or the robots.txt that one waits for."""
-        return self.done is not None or (self.page is not None and self.page.done is not None)
-
-    def wants(self, reply: Reply, settings: Settings) -> bool:
-        """True if the body of this answer is wanted, by its status and header fields. May book why not in `reply`."""
-        status = reply.status or 0
-        if self.page is not None:
-            return 200 <= status < 300
-        if self.done is not None:
-            return True
-        if outcomes.of_status(status)[0] is not FetchOutcome.success:
-            return False
-        fetch = settings.fetch
-        if (fetch.content_types or fetch.skip_extensions) and (
-            failure := unwanted(reply, fetch.content_types, fetch.skip_extensions)
-        ):
-            reply.reason, reply.detail = failure
-            return False
-        return True
-
-
-class _Host:
-    """What the task knows of one host."""
-
-    __slots__ = (
-        "addresses", "asked", "away", "error", "failures", "garbled", "jar", "looked_up", "lookup_tries", "name",
-        "parts_from", "passing", "queue", "refused", "rules", "took", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.queue = name
-        self.addresses: tuple[str, ...] | None = None
-        """None: not known yet. Empty: a proxy looks it up, or there are none (`error`)."""
-        self.looked_up = math.inf
-        self.took: int | None = None
-        """Milliseconds of the look-up, until somebody has booked them."""
-        self.lookup_tries = 0
-        self.error: str | None = None
-        self.passing = False
-        """The error is this machine's or the name server's, not the host's."""
-        self.refused: str | None = None
-        """Why none of the addresses may be connected to."""
-        self.waiting: list[Errand] = []
-        """For the addresses."""
-        self.rules: dict[str, Robots] = {}
-        """By origin."""
-        self.asked = False
-        """True once something of it had its turn."""
-        self.away: robots.Refusal | None = None
-        """Of every page, once the host has asked for a long break."""
-        self.failures = 0
-        """In a row."""
-        self.garbled = False
-        """True if it speaks HTTP that the engine's own library does not read."""
-        self.jar: CookieJar | None = None
-        self.parts_from = -math.inf
-        """No part is asked for before: it was asked too much."""
 
 
 def _is_address(host: str) -> bool:
@@ -207,10 +96,10 @@ class FetchTask:
         self._delays: dict[str, dict[str, float]] = {}
         """By queue, by origin: what each robots.txt asks for."""
         self._known = {one.origin: one for one in known}
-        self._timers: list[tuple[float, int, _Host]] = []
+        self._timers: list[tuple[float, int, Host]] = []
         self._results: list[FetchResult] = []
         self._total = len(requests)
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: dict[str, Host] = {}
         self._short_since: float | None = None
         """When this machine ran short, if nothing went well since."""
         self._ran_short = False
@@ -227,10 +116,10 @@ class FetchTask:
                 continue
             home = self._hosts.get(request.host)
             if home is None:
-                home = self._hosts[request.host] = _Host(request.host)
+                home = self._hosts[request.host] = Host(request.host)
             home.waiting.append(Errand(request.url, home, request, fetch.max_bytes))
         self._unresolved = deque(self._hosts.values())
-        self._urgent: list[_Host] = []
+        self._urgent: list[Host] = []
         """To be looked up at once: a queue waits for it."""
         self._resolving = 0
         self._ahead = 0
@@ -418,7 +307,7 @@ class FetchTask:
         while self._unresolved and self._resolving + self._ahead < self._look_ahead:
             self._find_addresses(self._unresolved.popleft(), now)
 
-    def _find_addresses(self, home: _Host, now: float) -> None:
+    def _find_addresses(self, home: Host, now: float) -> None:
         if self._proxy_resolves(home.name) and not _is_address(home.name):
             self._settle_addresses(home, (), now)
         elif (known := self._resolver.ask(home.name)) is not None:
@@ -430,14 +319,14 @@ class FetchTask:
         proxy = self.egress.route(host).proxy
         return proxy is not None and proxy.resolves
 
-    def _addresses_known(self, home: _Host, now: float) -> None:
+    def _addresses_known(self, home: Host, now: float) -> None:
         known = self._resolver.ask(home.name)
         if known is None:  # it was forgotten at once: the cache is small
             self._resolving += 1
         else:
             self._take_addresses(home, known, now)
 
-    def _take_addresses(self, home: _Host, known: Addresses, now: float) -> None:
+    def _take_addresses(self, home: Host, known: Addresses, now: float) -> None:
         home.lookup_tries += 1
         if known.error is not None and known.temporary and home.lookup_tries < _DNS_TRIES:
             pause = _DNS_PAUSE * 2 ** (home.lookup_tries - 1)
@@ -459,7 +348,7 @@ class FetchTask:
             allowed = reachable
         self._settle_addresses(home, allowed, now)
 
-    def _settle_addresses(self, home: _Host, allowed: tuple[str, ...], now: float) -> None:
+    def _settle_addresses(self, home: Host, allowed: tuple[str, ...], now: float) -> None:
         first_time = home.addresses is None
         home.addresses, home.looked_up = allowed, now
         if first_time:
@@ -479,18 +368,18 @@ class FetchTask:
             elif errand.done is not None and self._renderings.let_go(errand):
                 self._admit_part(errand, now)
 
-    def _prefer(self, home: _Host, address: str) -> None:
+    def _prefer(self, home: Host, address: str) -> None:
         """What worked is tried first from now on."""
         assert home.addresses is not None
         if home.addresses[0] != address and address in home.addresses:
             home.addresses = (address, *(other for other in home.addresses if other != address))
             self._resolver.prefer(home.name, address)
 
-    def _host(self, name: str) -> _Host:
+    def _host(self, name: str) -> Host:
         """A host that may be a new one, of a redirect or a part of a page: its addresses go first."""
         home = self._hosts.get(name)
         if home is None:
-            home = self._hosts[name] = _Host(name)
+            home = self._hosts[name] = Host(name)
             self._urgent.append(home)
         return home
 
@@ -535,7 +424,7 @@ class FetchTask:
         self._equip(errand)
         return True
 
-    def _has_its_turn(self, home: _Host) -> None:
+    def _has_its_turn(self, home: Host) -> None:
         """Another host may be looked up, whatever becomes of this one."""
         if not home.asked:
             home.asked = True
@@ -549,7 +438,7 @@ class FetchTask:
             return robots.Refusal(FetchOutcome.gone, "extension", "fetch.skip_extensions")
         return None
 
-    def _refusal_of_host(self, home: _Host) -> robots.Refusal | None:
+    def _refusal_of_host(self, home: Host) -> robots.Refusal | None:
         """What settles all pages of a host before robots.txt is looked at."""
         if home.error is not None:
             if home.passing:
@@ -637,7 +526,7 @@ class FetchTask:
         self._queues.finished(page, None)
         self._queues.put(self._robots_errand(page, f"{page.origin}/robots.txt", page.home))
 
-    def _robots_errand(self, page: Errand, url: str, home: _Host) -> Errand:
+    def _robots_errand(self, page: Errand, url: str, home: Host) -> Errand:
         errand = Errand(url, home, None, robots.MAX_BYTES)
         errand.page = page
         return errand
@@ -710,7 +599,7 @@ class FetchTask:
             self._queues.release(page.queue)
             self._settle_front(page.home, now)
 
-    def _rules_known(self, home: _Host, origin: str, rules: Robots, until: float) -> None:
+    def _rules_known(self, home: Host, origin: str, rules: Robots, until: float) -> None:
         home.rules[origin] = rules
         self._rules_until[origin] = until
         # Origins and hosts of one queue share its gap: the longest counts
@@ -718,7 +607,7 @@ class FetchTask:
         delays[origin] = self.settings.fetch.delay if rules.delay is None else rules.delay
         self._queues.set_delay(home.queue, max(delays.values()))
 
-    def _settle_front(self, home: _Host, now: float) -> None:
+    def _settle_front(self, home: Host, now: float) -> None:
         """Take what needs no network off the front of the queue: there is no reason to let it wait for its turn."""
         if not home.rules or not (self._queues.delay(home.queue) or home.failures):
             return
@@ -776,7 +665,7 @@ class FetchTask:
         elif reply.refused_address is None:
             self._host_failed(errand, home, reply, now)
 
-    def _host_failed(self, errand: Errand, home: _Host, reply: Reply | None, now: float) -> None:
+    def _host_failed(self, errand: Errand, home: Host, reply: Reply | None, now: float) -> None:
         """One more failure in a row: a longer pause, or the host leaves the round."""
         fetch = self.settings.fetch
         home.failures += 1
@@ -804,7 +693,7 @@ class FetchTask:
         elif 0 < fetch.max_failures_per_host <= home.failures:
             self.report.left["host_failures"] += sum(not other.hops for other in self._leave(home))
 
-    def _leave(self, home: _Host) -> list[Errand]:
+    def _leave(self, home: Host) -> list[Errand]:
         """Take the pages that wait for a host out of the round."""
         return self._queues.remove(home.queue, lambda other: other.home is home and other.request is not None)
 

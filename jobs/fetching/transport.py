@@ -26,8 +26,8 @@ from jobs.fetching.connections import (
     current,
 )
 from jobs.fetching.egress import Egress
+from jobs.fetching.errands import Errand
 from jobs.fetching.replies import DRAIN_BYTES, DRAIN_SECONDS, Failure, Reply, latency, read_body, wire_limit
-from jobs.fetching.task import Errand
 
 _PIECE = 1 << 16
 """Bytes read at once."""

@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import ipaddress
 import socket
-import socket
 import ssl
 import struct
 import sys

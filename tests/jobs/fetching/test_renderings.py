@@ -15,9 +15,9 @@ from crawldb.errors import CobnutError
 from crawldb.schema import FetchOutcome
 from crawldb.settings import Settings
 from jobs.fetching.contract import FetchRequest, FetchResult
+from jobs.fetching.errands import Errand, Host
 from jobs.fetching.rendering import Page, Part, PartAnswer, Rendered, Renderer
 from jobs.fetching.renderings import PARTS_AT_ONCE, PageRendered, PartAsked, Renderings
-from jobs.fetching.task import Errand, _Host
 
 ANSWER = PartAnswer(200, [], b"x")
 
@@ -50,7 +50,7 @@ class Watched(Renderings):
 
 
 def part(host: str = "h.example") -> Errand:
-    made = Errand(f"http://{host}/x.js", _Host(host), None, 100)
+    made = Errand(f"http://{host}/x.js", Host(host), None, 100)
     made.done = Future()
     return made
 
@@ -62,7 +62,7 @@ def result(content: bytes | None = b"<script src=a.js></script>", kind: str = "t
 
 
 def page_errand() -> Errand:
-    return Errand("http://h.example/", _Host("h.example"), result().request, 100)
+    return Errand("http://h.example/", Host("h.example"), result().request, 100)
 
 
 def taken(renderings: Renderings) -> list[Errand]:
