@@ -377,6 +377,7 @@ class Names:
 
     def url(self, server: Server, name: str, address: str, path: str = "/") -> str:
         """The URL of a path at `name`, which is at `address`, where the server listens from now on."""
+        server.url("/")  # first, on the address that all servers have: so no two of them take one port
         server.url("/", address)
         self.at(name, (address,))
         return f"{server.scheme}://{name}:{server.port}{path}"
