@@ -169,7 +169,7 @@ def _tell_plan(run: Run, segment: Segment, made: dict[str, Any], ready: int, wat
             f"{planned['left']:,} of the requests for the next round"
         )
     if made["slow"]:
-        others = f" and {made['slow'] - 1:,} others" if made["slow"] > 1 else ""
+        others = f" and {made['slow'] - 1:,} more" if made["slow"] > 1 else ""
         say(
             f"generate  warning: {longest['host']}{others} will hold up the round "
             f"(longer than {_duration(settings.generate.slow_host)}, generate.slow_host); "

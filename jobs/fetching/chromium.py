@@ -57,6 +57,7 @@ _LEFT_TO_BLOCK = ["--disable-popup-blocking"]
 _HELPERS = ("xdg-open", "xdg-settings", "xdg-mime", "xdg-email", "xdg-icon-resource", "xdg-desktop-menu")
 """Programs that Chromium starts for links such as mailto:, without asking."""
 
+_LONGEST_DIRECTORY = 30
 _ANSWERS_WITHIN = 5.0
 """Seconds in which a Chromium that works answers or ends."""
 
@@ -95,7 +96,7 @@ class Chromium:
         """Start the driver and Chromium. Raises CobnutError if they do not."""
         from playwright.async_api import Error, async_playwright
 
-        home = tempfile.mkdtemp(prefix="cobnut-chromium-")
+        home = _home()
         playwright = None
         try:
             playwright = await async_playwright().start()
@@ -142,14 +143,22 @@ class Chromium:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
+def _home() -> str:
+    """A new directory for Chromium's own files: with a short path, for it puts a socket below it, whose path may have
+    some 100 characters (unix(7)). Hadoop's temporary directories are longer."""
+    usual = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="cobnut-chromium-", dir=usual if len(usual) <= _LONGEST_DIRECTORY else "/tmp")
+
+
 def _environment(home: str) -> dict[str, str | float | bool]:
     """What Chromium sees of ours: no proxies, no display, no session, a home of its own, no programs to open links."""
-    kept = ("LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+    kept = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
     nothing = shutil.which("false") or "/bin/false"
     for helper in _HELPERS:
         Path(home, helper).symlink_to(nothing)
     values: dict[str, Any] = {name: os.environ[name] for name in kept if name in os.environ}
-    return {**values, "PATH": f"{home}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "HOME": home, "TZ": "UTC"}
+    return {**values, "PATH": f"{home}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "HOME": home,
+            "TMPDIR": home, "TZ": "UTC"}  # fmt: skip
 
 
 def _runs(pid: int, home: str) -> bool:
@@ -164,5 +173,7 @@ def _reason(message: str) -> str:
     """The one line of Playwright's report that says most."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     telling = [line for line in lines if "sandbox" in line.lower() and "<launching>" not in line and "--" not in line]
-    telling += [line for line in lines if "[err]" in line or "FATAL" in line]
+    telling += [line for line in lines if "FATAL" in line]
+    # Debian's start script writes a line about itself first
+    telling += [line for line in lines if "[err]" in line and "unexpected operator" not in line]
     return (telling or lines or ["it says nothing"])[0][:300]

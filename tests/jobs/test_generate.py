@@ -148,7 +148,7 @@ def test_slow_hosts_and_what_a_time_limit_leaves(tmp_path: Path, capfd: pytest.C
     )  # fmt: skip
     assert "plan: 80 s; longest queue a.example: 30 × 5 s = 2 min" in said[0]
     assert said[1].startswith("generate  warning: fetch.time_limit (80 s) will leave about 18 of the requests")
-    assert said[2].startswith("generate  warning: a.example and 1 more hosts will hold up the round (longer than 50 s")
+    assert said[2].startswith("generate  warning: a.example and 1 more will hold up the round (longer than 50 s")
     assert len(said) == 3
 
 
