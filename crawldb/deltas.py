@@ -4,7 +4,8 @@ Pure functions over columns: `from_pages` makes rows of a content chunk and its 
 any number of chunks down to one per request. `merge` is associative and does not depend on order, so rows may be
 merged in the mapper, again in the reducer, in any grouping, with the same result to the last bit.
 
-A row of a request that was fetched says nothing of its discovery: the crawldb knew it before.
+A row of a request that was fetched says nothing of its discovery, for the crawldb knew it before; but for one that a
+redirect was followed to, which says what led there.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CONTENT_NEEDED = (
     "depth",
     "priority",
     "metadata",
+    "discovered_from",
 )
 """Columns of a content chunk that `from_pages` needs: not the content itself."""
 
@@ -106,8 +108,7 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
     """One row per request, sorted by fingerprint, of tables of schema.DELTA that `from_pages` or `merge` made.
 
     Of several fetches the latest counts. Links add up; the page that is nearest to a seed (then of the lowest
-    fingerprint) is `discovered_from`, and its metadata are inherited. Of a request that was fetched, which is new only
-    where a redirect to it was followed at once, it is the one of the lowest fingerprint: how near each is has no place.
+    fingerprint) is `discovered_from`, and its metadata are inherited.
     """
     table = pa.concat_tables(tables).unify_dictionaries()
     if not table.num_rows:
@@ -116,8 +117,8 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
     fetched = table["outcome"].is_valid().to_numpy()
     fetched_at = table["fetched_at"].cast(pa.int64()).fill_null(0).to_numpy()
     depth = table["depth"].cast(pa.int64()).fill_null(_NO_DEPTH).to_numpy()
-    discovered_from = shards.key_bytes(table["discovered_from"].combine_chunks().fill_null(b"\xff" * 20))
-    source = np.where(fetched[:, None], np.uint8(0xFF), discovered_from)
+    source = shards.key_bytes(table["discovered_from"].combine_chunks().fill_null(b"\xff" * 20))
+    source = np.where(fetched[:, None], np.uint8(0xFF), source)
     preference = np.where(fetched, -1 - fetched_at, depth)  # the latest fetch, else the link from the nearest page
     order = shards.sort_order(source)
     order = order[np.argsort(preference[order], kind="stable")]
@@ -148,25 +149,9 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
         "depth": pa.array(nearest, mask=nearest == _NO_DEPTH),
         "priority": pa.array(priority, mask=priority == lowest),
         "discovered_at": pa.array(discovered_at, mask=discovered_at == earliest).cast(schema.TIME),
-        "discovered_from": _sources(table, first, order, starts, fetched, discovered_from, keys),
+        "discovered_from": table["discovered_from"].take(best),
     }
     return _delta(columns, len(starts))
-
-
-def _sources(
-    table: pa.Table, first: NDArray[np.int64], order: NDArray[np.int64], starts: NDArray[np.int64],
-    fetched: NDArray[np.bool_], source: NDArray[np.uint8], keys: NDArray[np.uint8],
-) -> pa.ChunkedArray:  # fmt: skip
-    """Each group's `discovered_from`; `first` names its foremost row. No page that was fetched discovered itself."""
-    best, there = first.copy(), ~fetched[first]
-    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
-    places = np.flatnonzero(fetched[first][group] & (source[order] != keys[order]).any(axis=1))
-    rows, groups = order[places], group[places]
-    lowest = shards.sort_order(source[rows])
-    lowest = lowest[np.argsort(groups[lowest], kind="stable")]
-    found, place = np.unique(groups[lowest], return_index=True)
-    best[found], there[found] = rows[lowest[place]], True
-    return table["discovered_from"].take(pa.array(best, mask=~there))
 
 
 def _settle_ties(
@@ -185,7 +170,7 @@ def _settle_ties(
         rows = order[starts[group] : ends[group]]
         same = (preference[rows] == preference[first[group]]) & (source[rows] == source[first[group]]).all(axis=1)
         rows = rows[same]
-        shown = table.select((*_REQUEST, *_ANSWER, "metadata")).take(pa.array(rows)).to_pylist()
+        shown = table.select((*_REQUEST, *_ANSWER, "metadata", "discovered_from")).take(pa.array(rows)).to_pylist()
         texts = [repr(list(row.values())) for row in shown]
         first[group] = rows[texts.index(min(texts))]
 

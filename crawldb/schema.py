@@ -171,6 +171,8 @@ CONTENT_COLUMNS = (
     Column("content_bytes", pa.int32(), "Length of `content`, for who does not read it", 30_000, unit="bytes"),
     Column("truncated", NAME, "Why the content is cut off (bytes, seconds, broken); null: it is whole", None),
     Column("rendered", pa.binary(), "The DOM after the page's scripts ran, as HTML in UTF-8; null: not rendered", None),
+    Column("discovered_from", FINGERPRINT, "The request whose redirect was followed to this one; null for a request of "
+           "the fetchlist", None),
     Column("rendered_url", pa.string(), "Where the page's scripts had led by then", None),
 )  # fmt: skip
 

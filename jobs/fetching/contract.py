@@ -73,6 +73,8 @@ class FetchResult:
     rendered: bytes | None = None
     """The DOM after the page's scripts ran, as HTML in UTF-8."""
     rendered_url: str | None = None
+    discovered_from: bytes | None = None
+    """Of a request that a redirect led to: the fingerprint of the one that answered with it."""
     followed: bool = False
     """True: of a request that a redirect led to, and not of one in the list."""
 

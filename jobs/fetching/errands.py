@@ -24,7 +24,7 @@ class Errand:
     """One request to be sent, and what must be known to send it."""
 
     __slots__ = (
-        "addresses", "body", "chain", "done", "headers", "home", "hops", "max_bytes", "method", "of_own_page", "origin",
+        "addresses", "body", "came_from", "chain", "done", "headers", "home", "hops", "max_bytes", "method", "of_own_page", "origin",
         "page", "proxy_tries", "request", "route", "tried_again", "url",
     )  # fmt: skip
 
@@ -45,6 +45,8 @@ class Errand:
         """Of a robots.txt: what waits for it."""
         self.hops = 0
         """Redirects that led here."""
+        self.came_from: bytes | None = None
+        """Fingerprint of the request whose redirect led here."""
         self.chain: frozenset[str] = frozenset()
         """URLs of the redirects that led here."""
         self.done: Future[PartAnswer | None] | None = None

@@ -499,7 +499,7 @@ class FetchTask:
 
     def _settle(self, errand: Errand, result: FetchResult) -> None:
         """A page's result is there."""
-        result.followed = errand.hops > 0
+        result.followed, result.discovered_from = errand.hops > 0, errand.came_from
         self._results.append(result)
 
     # -- robots.txt --------------------------------------------------------------------------------------
@@ -636,7 +636,6 @@ class FetchTask:
             self._queues.finished(errand, reply.started)
             return
         result = result_of(request, reply)
-        result.followed = errand.hops > 0
         if self.settings.fetch.cookies:
             if home.jar is None:
                 home.jar = CookieJar()
@@ -644,7 +643,7 @@ class FetchTask:
         if not self._renderings.wants(errand.url, home.name, result):
             self._settle(errand, result)
         elif self.closing != "stopped":  # else it is left: without what its scripts build it would be half a page
-            result.followed = errand.hops > 0
+            result.followed, result.discovered_from = errand.hops > 0, errand.came_from
             self._renderings.start(errand, result)
         if self._filter is not None and result.redirect_to is not None:
             self._follow(errand, result)
@@ -761,6 +760,7 @@ class FetchTask:
         further = FetchRequest(fingerprint(target), target, None, None, None, host, None, None, request.row)
         follow = Errand(target, errand.home, further, self.settings.fetch.max_bytes)
         follow.hops, follow.chain = errand.hops + 1, errand.chain | {errand.url}
+        follow.came_from = request.fingerprint
         if errand.home.away is not None:
             self._settle(follow, result_of_refusal(further, errand.home.away))
         else:
