@@ -406,7 +406,7 @@ def test_an_endless_script_fails_its_page_alone_and_its_raw_content_comes(
 ) -> None:
     endless, fine = crawl.page("/endless", "<!doctype html><script>while (true) {}</script>"), crawl.page("/fine")
     monkeypatch.setattr(tabs, "GRACE", 3.0)
-    _, made = crawl.run([endless, fine], max_seconds=2.0)
+    _, made = crawl.run([endless, fine], max_seconds=6.0)
     assert made[endless].outcome.name == "success"
     assert made[endless].content == b"<!doctype html><script>while (true) {}</script>"
     assert made[endless].rendered is None
