@@ -143,7 +143,7 @@ class Answer(http.client.HTTPResponse):
             return
         exchange = current.exchange
         for _ in range(MAX_INTERIM):
-            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+            version, status, reason = self._read_status()
             if exchange.answered is None:
                 exchange.answered = time.monotonic()
             fields = self._read_fields()
@@ -323,7 +323,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         self._requests = 0
         super().connect()
 
-    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:  # type: ignore[override]
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:
         """Connect if need be, then send; stamps the exchange in between and after."""
         exchange = current.exchange
         if self.sock is None:
@@ -393,7 +393,7 @@ class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
         exchange = current.exchange
         where = f"{exchange.proxy}: CONNECT {exchange.errand.home.name}"
         try:
-            super()._tunnel()  # type: ignore[misc]
+            super()._tunnel()
         except (OSError, http.client.HTTPException) as error:
             if exchange.cut or isinstance(error, TimeoutError):
                 raise ExchangeError("timeout", f"{where}: {error}") from None
@@ -432,7 +432,7 @@ def authorities() -> str:
     return str(requests.certs.where())  # type: ignore[attr-defined]
 
 
-class DirectAdapter(HTTPAdapter):  # type: ignore[misc]
+class DirectAdapter(HTTPAdapter):
     """requests' adapter without what a crawl does not want: cookies, proxies and settings from the environment, a
     parsed Response, a TLS context a connection. It serves the current exchange; see its `send`.
 
