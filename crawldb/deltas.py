@@ -26,11 +26,15 @@ from crawldb.settings import Settings
 _REQUEST = ("fingerprint", "url", "method", "headers", "body", "host")
 _ANSWER = (
     "outcome", "http_status", "reason", "fetched_at", "etag", "last_modified", "redirect_to", "retry_after", "signature",
+    "content_type", "canonical", "simhash",
 )  # fmt: skip
+
+_OF_CONTENT = ("signature", "content_type", "canonical", "simhash")
+"""What the parsed chunk tells of an answer."""
 
 CONTENT_NEEDED = (
     *_REQUEST,
-    *(name for name in _ANSWER if name != "signature"),
+    *(name for name in _ANSWER if name not in _OF_CONTENT),
     "score",
     "depth",
     "priority",
@@ -40,7 +44,7 @@ CONTENT_NEEDED = (
 """Columns of a content chunk that `from_pages` needs: not the content itself."""
 
 PARSED_NEEDED = (
-    "fingerprint", "signature", "outlinks.list.element.fingerprint", "outlinks.list.element.url",
+    "fingerprint", *_OF_CONTENT, "outlinks.list.element.fingerprint", "outlinks.list.element.url",
     "outlinks.list.element.host", "outlinks.list.element.kind",
 )  # fmt: skip
 """Columns of a parsed chunk that `from_pages` needs."""
@@ -56,7 +60,7 @@ def from_pages(content: pa.Table, parsed: pa.Table, settings: Settings) -> pa.Ta
 def _outcomes(content: pa.Table, parsed: pa.Table) -> pa.Table:
     columns: dict[str, Any] = {name: content[name] for name in CONTENT_NEEDED if name != "score"}
     columns["redirect_to"] = pc.coalesce(content["redirect_to"], _refresh_targets(parsed["outlinks"]))
-    return _delta({**columns, "signature": parsed["signature"]}, content.num_rows)
+    return _delta(columns | {name: parsed[name] for name in _OF_CONTENT}, content.num_rows)
 
 
 def _refresh_targets(outlinks: pa.ChunkedArray) -> pa.Array:
@@ -92,6 +96,7 @@ def _links(content: pa.Table, outlinks: pa.ChunkedArray, settings: Settings) -> 
         "priority": content["priority"].take(page),
         "metadata": _inherited(content["metadata"], settings.request.inherit_metadata).take(page),
         "discovered_at": content["fetched_at"].take(page),
+        "linked_at": content["fetched_at"].take(page),
         "discovered_from": content["fingerprint"].take(page),
     }, len(pages))  # fmt: skip
 
@@ -136,6 +141,8 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
     discovered_at = table["discovered_at"].cast(pa.int64()).fill_null(earliest).to_numpy()[order]
     discovered_at = np.minimum.reduceat(discovered_at, starts)
     lowest = np.iinfo(np.int64).min
+    linked_at = table["linked_at"].cast(pa.int64()).fill_null(lowest).to_numpy()[order]
+    linked_at = np.maximum.reduceat(linked_at, starts)
     priority = table["priority"].cast(pa.int64()).fill_null(lowest).to_numpy()[order]
     priority = np.maximum.reduceat(priority, starts)
     nearest = np.minimum.reduceat(depth[order], starts)
@@ -150,6 +157,7 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
         "priority": pa.array(priority, mask=priority == lowest),
         "discovered_at": pa.array(discovered_at, mask=discovered_at == earliest).cast(schema.TIME),
         "discovered_from": table["discovered_from"].take(best),
+        "linked_at": pa.array(linked_at, mask=linked_at == lowest).cast(schema.TIME),
     }
     return _delta(columns, len(starts))
 

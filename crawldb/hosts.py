@@ -13,6 +13,7 @@ How each column is merged:
     last_seen, answered_at                      the latest
     robots                                      by origin, the one that was asked for last
     robots_at, crawl_delay                      those of the latest robots_at
+    ranked_at, rank                             those of the latest ranked_at
     measured_at, latency                        those of the latest round; within a round added up
 """
 
@@ -39,9 +40,11 @@ Ints = NDArray[np.int64]
 CONTENT_NEEDED = ("host", "outcome", "http_status", "reason", "fetched_at", "elapsed", "content_bytes")
 """Columns of a content chunk that `of_content` needs: not the content itself."""
 
-_DECIDING = ("fingerprint", "robots_at", "measured_at")
+_DECIDING = ("fingerprint", "robots_at", "measured_at", "ranked_at")
 _SUMS = ("requests", *(outcome.name for outcome in FetchOutcome), "bytes")
-_EARLIEST, _LATEST = ("first_seen",), ("last_seen", "answered_at", "robots_at", "measured_at")
+_EARLIEST, _LATEST = ("first_seen",), ("last_seen", "answered_at", "robots_at", "measured_at", "ranked_at")
+_OF_THE_LATEST = {"crawl_delay": "robots_at", "rank": "ranked_at"}
+"""Columns whose value is the one of the latest time in another; neither is negative."""
 _NEVER = -(1 << 62)
 """Instead of a null where times are compared: earlier than all; -_NEVER is later than all."""
 _ROBOTS = [field.name for field in schema.ROBOTS]
@@ -70,7 +73,8 @@ def host_of_origin(origin: str) -> str:
 def merge(tables: Iterable[pa.Table]) -> pa.Table:
     """One row per host, sorted, of rows of schema.HOST in any order, or of some of its columns.
 
-    `fingerprint` must be among the columns, with `crawl_delay` also `robots_at`, and with `latency` `measured_at`.
+    `fingerprint` must be among the columns, with `crawl_delay` also `robots_at`, with `rank` `ranked_at`, and with
+    `latency` `measured_at`.
     """
     table = pa.concat_tables(tables).combine_chunks()  # `take` is five times slower on lists in several chunks
     keys = shards.key_bytes(table["fingerprint"])
@@ -105,11 +109,11 @@ def _merged(table: pa.Table, sizes: Ints) -> pa.Table:
             merged = _times(-_latest(-_int64(column, -_NEVER), starts))
         elif field.name in _LATEST:
             merged = _times(_latest(_int64(column, _NEVER), starts))
-        elif field.name == "crawl_delay":
-            newest = _of_the_latest(table["robots_at"], starts, group)
-            delay = np.where(newest & column.is_valid().to_numpy(), column.fill_null(0.0).to_numpy(), -1.0)
-            delay = np.maximum.reduceat(delay, starts)
-            merged = pa.array(delay.astype(np.float32), mask=delay < 0)
+        elif field.name in _OF_THE_LATEST:
+            newest = _of_the_latest(table[_OF_THE_LATEST[field.name]], starts, group)
+            value = np.where(newest & column.is_valid().to_numpy(), column.fill_null(0.0).to_numpy(), -1.0)
+            value = np.maximum.reduceat(value, starts)
+            merged = pa.array(value, mask=value < 0).cast(field.type)
         elif field.name == "latency":
             counts = _buckets(column) * _of_the_latest(table["measured_at"], starts, group)[:, None]
             merged = _latencies(np.add.reduceat(counts, starts, axis=0))
@@ -301,6 +305,12 @@ def of_robots(learned: pa.Table) -> pa.Table:
     }, columns["host"])  # fmt: skip
 
 
+def of_ranks(hosts: pa.Array, rank: NDArray[np.float64], ranked_at: int) -> pa.Table:
+    """The rank of each host, computed at `ranked_at` (UTC milliseconds), for `merge`."""
+    at = np.full(len(hosts), ranked_at)
+    return _rows({"host": hosts, "rank": pa.array(rank), "ranked_at": _times(at)}, hosts)
+
+
 def _rows(columns: dict[str, Any], hosts: pa.Array) -> pa.Table:
     """A table of schema.HOST of columns, with nothing for those that are not given."""
     rows = len(hosts)
@@ -439,13 +449,15 @@ def percentile(latency: pa.ChunkedArray, share: float) -> NDArray[np.float64]:
 SHOWN = pa.schema([
     schema.HOST.field("host"), *(schema.HOST.field(name) for name in _SUMS), schema.HOST.field("reasons"),
     pa.field("latency_median", pa.int32()), pa.field("latency_95", pa.int32()),
-    *(schema.HOST.field(name) for name in ("crawl_delay", "robots_at")),
+    *(schema.HOST.field(name) for name in ("crawl_delay", "rank", "robots_at")),
     pa.field("robots", pa.map_(pa.string(), pa.int16())), pa.field("robots_failing_since", schema.TIME),
     *(schema.HOST.field(name) for name in ("answered_at", "first_seen", "last_seen")),
 ])  # fmt: skip
 """What `shown` makes of schema.HOST, for people: `latency_…` in ms, `robots` the status of each origin's robots.txt."""
 
-SHOWN_NEEDED = tuple(name for name in schema.HOST.names if name in SHOWN.names or name in ("latency", "measured_at"))
+SHOWN_NEEDED = tuple(
+    name for name in schema.HOST.names if name in SHOWN.names or name in ("latency", "measured_at", "ranked_at")
+)
 
 
 def shown(table: pa.Table) -> pa.Table:
@@ -490,5 +502,5 @@ def needed_of_delta(columns: Sequence[str]) -> list[str]:
 
 HOSTDB = Kind(
     "hostdb", schema.HOST, schema.HOST, _DECIDING, needed_of_delta, apply_all,
-    "no host store here yet; the first updatedb makes it", row_group=4096, shards=1,
+    "hosts", "no host store here yet; the first updatedb makes it", row_group=4096, shards=1,
 )  # fmt: skip

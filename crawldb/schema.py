@@ -103,6 +103,23 @@ _ANSWER = (
     Column("redirect_to", pa.string(), "Where the last answer pointed, canonical", "https://example.com/b"),
 )  # fmt: skip
 
+_OF_CONTENT = (
+    Column("content_type", NAME, "The media type of the last content, as the parser was chosen by", "text/html"),
+    Column("canonical", FINGERPRINT, "The request that the page names as its canonical one; null: none, or itself", None),
+    Column("simhash", pa.uint64(), "Fingerprint of the text for near-duplicates (parse.simhash); null: not computed",
+           None),
+)  # fmt: skip
+
+_LISTED = (
+    Column("lastmod", TIME, "When it was last modified, as a sitemap says", "2026-11-20T00:00:00.000Z"),
+    Column("changefreq", NAME, "How often it changes, as a sitemap says: always, hourly, …, never", "weekly"),
+    Column("sitemap_priority", pa.float32(), "Its priority in a sitemap, 0 to 1", 0.5),
+)  # fmt: skip
+
+_LINKED_AT = Column("linked_at", TIME, "When a link to it was last seen; kept only with schedule.orphan_after",
+                    "2026-11-24T10:15:00.000Z")  # fmt: skip
+_DUPLICATE_OF = Column("duplicate_of", FINGERPRINT, "The request that stands for it, of status duplicate", None)
+
 _SIGNATURE = Column("signature", SIGNATURE, "Digest of the content (rendered where it is), to see changes and duplicates",
                     "9e107d9d372bb6826bd81d3542a419d6")  # fmt: skip
 _DISCOVERED = (
@@ -123,7 +140,11 @@ STATE_COLUMNS = (
     Column("retries", pa.int8(), "Failed attempts since the last success", 0, nullable=False),
     *_LINEAGE,
     _SIGNATURE,
+    *_OF_CONTENT,
+    _DUPLICATE_OF,
+    *_LISTED,
     *_DISCOVERED,
+    _LINKED_AT,
 )  # fmt: skip
 
 DELTA_COLUMNS = (
@@ -141,6 +162,14 @@ DELTA_COLUMNS = (
            "do not depend on their order)", 0.125),
     *_LINEAGE,
     *_DISCOVERED,
+    *_OF_CONTENT,
+    _LINKED_AT,
+    Column("listed", pa.bool_(), "True: a sitemap listed it in this commit", None),
+    *_LISTED,
+    Column("mark", NAME, "The status that a command gives it: duplicate, fetched (no longer duplicate), orphan or gone",
+           None),
+    _DUPLICATE_OF,
+    Column("new_score", pa.float32(), "The score that a command computed, instead of the old one", None),
 )  # fmt: skip
 
 FETCHLIST_COLUMNS = (
@@ -190,11 +219,20 @@ PARSED_COLUMNS = (
     Column("charset", NAME, "The encoding the text was decoded from", "utf-8"),
     Column("title", pa.string(), "The document's title", "Example"),
     Column("text", pa.string(), "The visible text, blocks on lines of their own", "Example Domain\nThis domain…"),
-    Column("language", NAME, "As the document declares it", "en"),
+    Column("language", NAME, "As the document declares it, else as its text was detected to be", "en"),
+    Column("language_by", NAME, "declared or detected", "declared"),
+    Column("description", pa.string(), "What the document says it is about", "An example domain"),
+    Column("published_at", TIME, "When it was published, as it declares", None),
+    Column("modified_at", TIME, "When it was last modified, as it declares", None),
+    Column("metadata", METADATA, "Its meta elements and Open Graph properties, or a file format's own, by name",
+           {"og:type": "article"}),
+    Column("json_ld", pa.list_(pa.string()), "Its JSON-LD blocks, as they stand", None),
+    Column("main_text", pa.string(), "The text without navigation and the like (parse.main_text)", None),
     Column("canonical_url", pa.string(), "rel=canonical, made absolute and canonical", None),
     Column("noindex", pa.bool_(), "True: robots meta or X-Robots-Tag says noindex", None),
     Column("nofollow", pa.bool_(), "True: robots meta or X-Robots-Tag says nofollow", None),
     _SIGNATURE,
+    *(column for column in _OF_CONTENT if column.name != "content_type"),
     Column("refused", pa.int32(), "Links that filters, limits or nofollow left out", 2),
     Column("outlinks", pa.list_(OUTLINK), "Links that passed; kind is link, redirect or refresh", []),
 )  # fmt: skip
@@ -219,6 +257,8 @@ HOST_COLUMNS = (
     Column("robots", pa.list_(ROBOTS), "What was last learned of the robots.txt of each of its origins", []),
     Column("robots_at", TIME, "When one of them could last be read", "2026-11-24T10:15:00.000Z"),
     Column("crawl_delay", pa.float32(), "What that one asked for; null: nothing", 2.0, unit="seconds"),
+    Column("rank", pa.float64(), "Its share of the rank of all hosts (linkrank); null: not ranked", 0.001),
+    Column("ranked_at", TIME, "When linkrank computed that", None),
     Column("requests", pa.int64(), "Its requests that came to an outcome, in all rounds", 120, nullable=False),
     *(Column(outcome.name, pa.int64(), f"Of them: outcome {outcome.name}", 100 if not outcome else 2, nullable=False)
       for outcome in FetchOutcome),

@@ -336,6 +336,10 @@ class ScheduleSettings:
     retry_backoff: float = _setting(2.0, "… times this for every failure before it.")
     max_retries: int = _setting(3, "Failures in a row that make a page gone.")
     gone_factor: float = _setting(1.5, "A gone page's interval grows by this factor, up to 0.9 max_interval.")
+    orphan_after: int = _setting(
+        0, "A page that no link was seen to for so long is marked as orphan when the crawldb is compacted; seeds never "
+        "are. 0: never, and when links were seen is not kept.", unit="seconds",
+    )  # fmt: skip
 
 
 @dataclass

@@ -87,6 +87,8 @@ class Kind:
     """The delta's columns that `apply_all` needs to compute these of the state."""
     apply_all: Callable[[pa.Table, Iterable[tuple[pa.Table, Policy]]], pa.Table]
     """The state after some deltas, in their order. Tables are sorted by fingerprint, each once; so is the result."""
+    rows: str
+    """What its rows are."""
     missing: str
     """What is said where there is none."""
     row_group: int = shards.ROW_GROUP
@@ -96,7 +98,7 @@ class Kind:
 
 CRAWLDB = Kind(
     "crawldb", schema.STATE, schema.DELTA, update.DECIDING, update.needed_of_delta, update.apply_all,
-    "no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)",
+    "requests", "no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)",
 )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ What becomes of the status (Nutch's CrawlDbReducer; an outcome acts the same wha
     postponed      unchanged                                retry_delay, not before Retry-After
     (link only)    unchanged; unfetched if new              unchanged; at once if new
     (seed)         unchanged; unfetched if new              unchanged; at once if new
+    (sitemap)      unchanged; unfetched if new              at once if it was modified since the last fetch
+    (mark)         the mark: duplicate, fetched, …          unchanged
 
 Whatever was fetched is due again after max_interval at the latest: Nutch's generate takes what is due later than that
 for due now, and so does ours. Where Nutch makes a page with a longer interval unfetched (forceRefetch), only its
@@ -47,7 +49,7 @@ Bools = NDArray[np.bool_]
 
 DECIDING = (
     "fingerprint", "status", "due_at", "fetched_at", "modified_at", "interval", "interval_fixed", "retries", "score",
-    "depth", "signature",
+    "depth", "signature", "content_type", "changefreq",
 )  # fmt: skip
 """The state's columns that `apply` looks at. It computes these and whatever other columns the state it is given has."""
 
@@ -55,11 +57,16 @@ _FROM_BIRTH = ("url", "method", "headers", "body", "host", "discovered_from")
 _FROM_SEED = ("priority", "metadata")
 _FROM_FETCH = ("http_status", "reason", "redirect_to")
 _VALIDATORS = ("etag", "last_modified")
+_FROM_CONTENT = ("canonical", "simhash")
+_FROM_SITEMAP = ("lastmod", "sitemap_priority")
 
 
 def needed_of_delta(columns: Sequence[str]) -> list[str]:
     """The delta's columns that `apply` needs to compute these columns of the state."""
-    optional = {*_FROM_BIRTH, *_FROM_SEED, *_FROM_FETCH, *_VALIDATORS}
+    optional = {
+        *_FROM_BIRTH, *_FROM_SEED, *_FROM_FETCH, *_VALIDATORS, *_FROM_CONTENT, "sitemap_priority", "duplicate_of",
+        "linked_at",
+    }  # fmt: skip
     return [name for name in schema.DELTA.names if name in columns or name not in optional]
 
 
@@ -165,17 +172,26 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
         status,
     ).astype(np.int8)
 
-    # -- seeds and links
+    # -- marks
+    mark = schema.codes(delta["mark"], schema.STATUS_NAMES)
+    status = np.where(mark >= 0, mark, status).astype(np.int8)
+
+    # -- seeds, links and sitemaps
+    listed = _bools(delta["listed"])
+    news = listed & known & (fetched_at > 0) & (_ints(delta["lastmod"], 0) > fetched_at)
+    due_at = np.where(news, np.minimum(due_at, _ints(delta["discovered_at"], 0)), due_at)
     offered = np.where(seeded & ~heard, np.iinfo(np.int16).max, _ints(delta["depth"], np.iinfo(np.int16).max))
     depth = np.minimum(np.where(known, _ints(old["depth"], 0), np.iinfo(np.int16).max), offered)
     depth = np.where(~known & (depth == np.iinfo(np.int16).max), 0, depth)
     given = np.where(heard, _floats(delta["score"], np.nan), np.nan)
     given = np.where(np.isnan(given) & seeded & ~known, policy.score.injected, given)
+    given = np.where(np.isnan(given) & listed & ~known, _floats(delta["score"], policy.score.injected), given)
     score = np.where(np.isnan(given), _floats(old["score"], 0.0), given)
     linked = _ints(delta["inlinks"], 0) > 0
     if linked.any():
         scoring = find(SCORES, policy.score.name, "score.name")
         score = np.where(linked, scoring.update(score, _floats(delta["inlink_score"], 0.0), depth), score)
+    score = np.where(_nulls(delta["new_score"]), score, _floats(delta["new_score"], 0.0))
 
     new: dict[str, Any] = {
         "fingerprint": delta["fingerprint"],
@@ -189,6 +205,8 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
         "score": score.astype(np.float32),
         "depth": depth,
         "signature": _choose(success & ~_nulls(delta["signature"]), delta["signature"], old["signature"]),
+        "content_type": _choose(success & ~_nulls(delta["content_type"]), delta["content_type"], old["content_type"]),
+        "changefreq": _choose(listed, delta["changefreq"], old["changefreq"]),
         "discovered_at": _times(discovered_at, missing=discovered_at == 0),
     }  # fmt: skip
     columns = set(old.column_names)
@@ -204,6 +222,16 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
         # A 304 need not repeat its validators; a page that failed for now keeps them; one that moved or went has none.
         kept = (outcome == FetchOutcome.notmodified) & _nulls(delta[name])
         new[name] = _choose(fetched & ~kept & ~failed & ~postponed, delta[name], old[name])
+    for name in columns.intersection(_FROM_CONTENT):
+        new[name] = _choose(success, delta[name], old[name])
+    for name in columns.intersection(_FROM_SITEMAP):
+        new[name] = _choose(listed, delta[name], old[name])
+    if "duplicate_of" in columns:
+        of = _choose(mark >= 0, delta["duplicate_of"], old["duplicate_of"])
+        new["duplicate_of"] = _choose(status == Status.duplicate, of, pa.chunked_array([pa.nulls(len(known), of.type)]))
+    if "linked_at" in columns:
+        seen = np.maximum(_ints(old["linked_at"], 0), _ints(delta["linked_at"], 0) if schedule.orphan_after else 0)
+        new["linked_at"] = _times(seen, missing=seen == 0)
     return pa.table({name: _typed(new[name], old.schema.field(name).type) for name in old.column_names}, old.schema)
 
 

@@ -21,8 +21,11 @@ from crawldb.filesystem import Lock, configure, is_uri, resolve
 from crawldb.hosts import HOSTDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
-from crawldb.store import Store
+from crawldb.store import CRAWLDB, Kind, Store
 from jobs import control
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB)}
+"""The stores that a crawl directory may have, by name."""
 
 
 @dataclass
@@ -40,8 +43,16 @@ class Run:
 
     def __post_init__(self) -> None:
         self.store = Store(self.crawl_dir)
-        self.hosts = Store(self.crawl_dir, HOSTDB)
+        self.hosts = self.store_named("hostdb")
         self.segments = Segments(self.crawl_dir)
+
+    def store_named(self, name: str) -> Store:
+        """The crawl directory's store of this name."""
+        return Store(self.crawl_dir, KINDS[name])
+
+    def other_stores(self) -> list[Store]:
+        """All its stores but the crawldb."""
+        return [self.store_named(name) for name in KINDS if name != CRAWLDB.name]
 
     def hold(self, segment: Segment) -> bool:
         """Keep other commands off a segment while this one works on it; False if another does."""

@@ -1,4 +1,4 @@
-"""compact: fold the deltas of the crawldb and of the host store into a new base, and let go of old versions.
+"""compact: fold the deltas of the crawldb and of the other stores into new bases, and let go of old versions.
 
 map: a range of shards → base + deltas applied → new base files; no reduce
 """
@@ -15,7 +15,7 @@ import numpy as np
 from crawldb import schema, shards
 from crawldb.errors import Interrupted
 from crawldb.settings import StoreSettings
-from crawldb.store import LogEntry, Snapshot, now_ms
+from crawldb.store import CRAWLDB, LogEntry, Snapshot, Store, now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, counts, execute, parser, say
@@ -26,7 +26,7 @@ class Compact(CrawlJob):
 
     def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[None, Record]]:
         run = Run(self.crawl_dir, self.settings, self.context["control"])
-        store = run.hosts if self.context["hosts"] else run.store
+        store = run.store_named(self.context["store"])
         snapshot = store.snapshot(self.context["version"])
         progress = self.progress(snapshot.rows * (item["last"] - item["first"]) // snapshot.shards)
         by_status = np.zeros(len(schema.STATUS_NAMES), np.int64)
@@ -37,7 +37,7 @@ class Compact(CrawlJob):
             for table in snapshot.scan_range(item["first"], item["last"]):
                 if control.STOP.is_set():
                     raise Interrupted(15)
-                if not self.context["hosts"]:
+                if store.kind is CRAWLDB:
                     codes = schema.codes(table["status"], schema.STATUS_NAMES)
                     by_status += np.bincount(codes, minlength=len(by_status))
                 for shard, part in shards.split(table, self.context["shards"]):
@@ -72,7 +72,7 @@ def run(run: Run, number_of_shards: int | None = None) -> int:
     snapshot = run.store.snapshot()
     before = snapshot.bytes_on_disk
     wanted = number_of_shards or _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
-    files, records = _new_base(run, snapshot, wanted, hosts=False)
+    files, records = _new_base(run, snapshot, wanted)
     statistics: Counter[str] = Counter()
     for record in records:
         statistics.update(record["statistics"])
@@ -87,27 +87,27 @@ def run(run: Run, number_of_shards: int | None = None) -> int:
     return 0
 
 
-def run_hosts(run: Run) -> None:
-    """Compact the newest version of the host store, whatever its deltas; nothing if there is none."""
+def run_other(run: Run, store: Store) -> None:
+    """Compact the newest version of a store that is not the crawldb, whatever its deltas; nothing if there is none."""
     watch = Stopwatch()
-    snapshot = run.hosts.snapshot_or_new(run.settings.store)
+    snapshot = store.snapshot_or_new(run.settings.store)
     if not snapshot.entry.layers():
         return
     wanted = _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
-    files, _ = _new_base(run, snapshot, wanted, hosts=True)
+    files, _ = _new_base(run, snapshot, wanted)
     number, now = sum(file.rows for file in files.values()), now_ms()
-    entry = run.hosts.commit_base(snapshot.entry, wanted, files, now, {"hosts": number})
-    run.hosts.expire(run.settings.store, now)
+    entry = store.commit_base(snapshot.entry, wanted, files, now, {store.kind.rows: number})
+    store.expire(run.settings.store, now)
     after = sum(layer.bytes for layer in entry.layers())
-    say(f"compact   {number:,} hosts, {snapshot.bytes_on_disk / 1e6:,.1f} → {after / 1e6:,.1f} MB {watch}")
+    say(f"compact   {number:,} {store.kind.rows}, {snapshot.bytes_on_disk / 1e6:,.1f} → {after / 1e6:,.1f} MB {watch}")
 
 
-def _new_base(run: Run, snapshot: Snapshot, wanted: int, *, hosts: bool) -> tuple[dict[int, shards.File], list[Record]]:
+def _new_base(run: Run, snapshot: Snapshot, wanted: int) -> tuple[dict[int, shards.File], list[Record]]:
     """The files, by shard, of a base that holds the state of `snapshot`, and the records of the tasks."""
     pieces = min(snapshot.shards, wanted)
     width = snapshot.shards // pieces
     items = [{"first": piece * width, "last": (piece + 1) * width} for piece in range(pieces)]
-    context = {"version": snapshot.version, "shards": wanted, "hosts": hosts}
+    context = {"version": snapshot.version, "shards": wanted, "store": snapshot.store.kind.name}
     records = run.job(Compact, items, context, "compact", "rows")
     files = {int(shard): shards.File.from_dict(file) for record in records for shard, file in record["files"].items()}
     return files, records
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     """`cobnut compact CRAWL_DIR`"""
     arguments = parser(
         "compact",
-        "Fold the deltas of the crawldb and of the host store into a new base. The rounds do it by themselves "
+        "Fold the deltas of the crawldb, and of the other stores, into new bases. The rounds do it by themselves "
         "when it is due.",
     )
     arguments.add_argument("--shards", type=int, metavar="N", help="number of shards from now on, a power of two")
@@ -134,12 +134,13 @@ def main(argv: list[str] | None = None) -> int:
     ):
         arguments.error(f"--shards {options.shards}: expected a power of two up to 65536")
 
-    def both(run_: Run) -> int:
+    def all_stores(run_: Run) -> int:
         run(run_, options.shards)
-        run_hosts(run_)
+        for store in run_.other_stores():
+            run_other(run_, store)
         return 0
 
-    return execute("compact", options, both)
+    return execute("compact", options, all_stores)
 
 
 if __name__ == "__main__":

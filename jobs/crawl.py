@@ -15,6 +15,7 @@ from typing import Any
 
 from crawldb.errors import ConflictError
 from crawldb.segments import PHASES, Segment, next_phase
+from crawldb.store import CRAWLDB
 from jobs import compact, control, fetch, generate, inject, parse, updatedb
 from jobs.command import Run, Stopwatch, add_common, execute, say
 from jobs.fetching import user_agent
@@ -33,13 +34,12 @@ def finish(run: Run, segment: Segment) -> None:
 
 
 def compact_if_due(run: Run) -> None:
-    """Compact crawldb or host store when its deltas have grown past store.compact_share or store.compact_deltas."""
-    works = ((run.store, compact.run), (run.hosts, compact.run_hosts))
-    for store, work in works:
+    """Compact the crawldb or another store when its deltas have grown past store.compact_share or store.compact_deltas."""
+    for store in (run.store, *run.other_stores()):
         if not compact.is_due(store.snapshot_or_new(run.settings.store).entry, run.settings.store):
             continue
         try:
-            work(run)
+            compact.run(run) if store.kind is CRAWLDB else compact.run_other(run, store)
         except ConflictError:
             say("compact   another writer came first; the next round compacts")
         control.raise_if_interrupted()

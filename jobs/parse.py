@@ -32,8 +32,9 @@ _NEEDED = [
 _RENDERED_TYPE = "text/html; charset=utf-8"
 """Of the DOM that a browser wrote out, whatever the answer's own type and a meta element in it say."""
 _DOCUMENT = (
-    "parse_status", "parse_detail", "content_type", "charset", "title", "text", "language", "canonical_url", "noindex",
-    "nofollow", "signature",
+    "parse_status", "parse_detail", "content_type", "charset", "title", "text", "language", "language_by",
+    "description", "published_at", "modified_at", "metadata", "json_ld", "main_text", "canonical_url", "canonical",
+    "simhash", "noindex", "nofollow", "signature",
 )  # fmt: skip
 
 
@@ -110,6 +111,10 @@ def parse_chunk(content: pa.Table, page_parser: PageParser) -> tuple[pa.Table, R
         values = [None if document is None else getattr(document, name) for document in documents]
         if pa.types.is_dictionary(field.type):
             columns[name] = pa.array(values, pa.string()).dictionary_encode()
+        elif field.type == schema.TIME:
+            columns[name] = pa.array(values, pa.int64()).cast(schema.TIME)
+        elif field.type == schema.METADATA:
+            columns[name] = pa.array([value and list(value.items()) for value in values], schema.METADATA)
         else:
             columns[name] = pa.array(values, field.type)
     return pa.table({name: columns[name] for name in schema.PARSED.names}, schema.PARSED), refused

@@ -62,7 +62,18 @@ class Document:
     title: str | None = None
     text: str | None = None
     language: str | None = None
+    language_by: str | None = None
+    description: str | None = None
+    published_at: int | None = None
+    """UTC milliseconds, like `modified_at`."""
+    modified_at: int | None = None
+    metadata: dict[str, str] | None = None
+    json_ld: list[str] | None = None
+    main_text: str | None = None
     canonical_url: str | None = None
+    canonical: bytes | None = None
+    """The fingerprint of `canonical_url`; None where that is the page's own."""
+    simhash: int | None = None
     noindex: bool = False
     nofollow: bool = False
     signature: bytes | None = None
@@ -90,6 +101,12 @@ class Extract:
     base: str | None = None
     """The first <base href>, as it stands."""
     canonical: str | None = None
+    description: str | None = None
+    published: str | None = None
+    """As it stands, like `modified`."""
+    modified: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    json_ld: list[str] = field(default_factory=list)
     refresh: str | None = None
     """The content of the first meta refresh, delay included."""
     robots: list[tuple[str, str]] = field(default_factory=list)

@@ -6,6 +6,7 @@ import re
 
 from crawldb.errors import CobnutError, UsageError
 from crawldb.families import find
+from crawldb.fingerprint import url_fingerprint
 from crawldb.refusals import Refused
 from crawldb.settings import Settings
 from crawldb.urls import canonicalize
@@ -63,11 +64,15 @@ class PageParser:
             page.url, page.host, page.depth, base, extract.references, nofollow,
             refresh_target(refresh) if refresh else None,
         )  # fmt: skip
+        canonical = canonicalize(extract.canonical, base) if extract.canonical else None
+        language = _language(extract.language or _header(page, "content-language"))
         return Document(
             "parsed", None, kind, extract.charset, extract.title, extract.text,
-            _language(extract.language or _header(page, "content-language")),
-            canonicalize(extract.canonical, base) if extract.canonical else None,
-            noindex, nofollow, None, outlinks, refused,
+            language=language, language_by="declared" if language else None, description=extract.description,
+            metadata=extract.metadata or None, json_ld=extract.json_ld or None,
+            canonical_url=canonical,
+            canonical=url_fingerprint(canonical) if canonical and canonical != page.url else None,
+            noindex=noindex, nofollow=nofollow, outlinks=outlinks, refused=refused,
         )  # fmt: skip
 
 

@@ -85,6 +85,7 @@ def test_a_link() -> None:
     assert found[key(2)] == {
         "fingerprint": key(2), "url": f"http://host2.test/{key(2).hex()}", "host": "host2.test", "inlinks": 1,
         "inlink_score": 1.5, "depth": 5, "priority": 3, "discovered_at": NOW + 1, "discovered_from": key(1),
+        "linked_at": NOW + 1,
     }  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def test_links_to_one_request_add_up_and_the_nearest_page_discovered_it() -> Non
     assert found[key(2)] == {
         "fingerprint": key(2), "url": link(2)["url"], "host": "host2.test", "inlinks": 3, "inlink_score": 2.5,
         "depth": 2, "priority": 7, "discovered_at": NOW + 7, "discovered_from": key(7),
+        "linked_at": NOW + 9,
     }  # fmt: skip
 
 

@@ -149,11 +149,11 @@ def test_url_reads_no_more_than_the_row_and_who_linked(run: Run, monkeypatch: py
     assert (code, errors) == (0, "")
     assert looked_up == [url_fingerprint(f"{SEED}old"), url_fingerprint(SEED)]
     lines = output.splitlines()
-    assert lines[1] == "url              https://example.com/old"
+    assert lines[1] == "url               https://example.com/old"
     assert lines[-3:] == [
-        "why              Redirects for good to https://example.com/, as of 2 days ago (301).",
-        "                 Due in 28 days.",
-        "                 Discovered 3 days ago on https://example.com/, 1 link from a seed.",
+        "why               Redirects for good to https://example.com/, as of 2 days ago (301).",
+        "                  Due in 28 days.",
+        "                  Discovered 3 days ago on https://example.com/, 1 link from a seed.",
     ]
 
 

@@ -47,7 +47,8 @@ def host_row(host: str, number: int) -> Row:
     return {
         "fingerprint": hosts.fingerprints([host])[0].tobytes(), "host": host,
         "robots": robots or random.choice([None, []]), "robots_at": time(),
-        "crawl_delay": random.choice([None, 0.0, 1.5, 30.0]), "requests": sum(outcomes.values()), **outcomes,
+        "crawl_delay": random.choice([None, 0.0, 1.5, 30.0]), "rank": random.choice([None, 0.0, 0.25]),
+        "ranked_at": time(), "requests": sum(outcomes.values()), **outcomes,
         "reasons": [(reason, random.randint(1, 5)) for reason in sorted(reasons)] or None,
         "bytes": random.randint(0, 1 << 40), "latency": [random.randint(0, 3) for _ in range(schema.LATENCY_BUCKETS)],
         "measured_at": time(), "answered_at": time(), "first_seen": time(), "last_seen": time(),
@@ -102,10 +103,9 @@ def test_merging_is_what_a_loop_over_rows_says(chosen: list[tuple[int, int]]) ->
             assert row[name] == sum(one[name] for one in mine)
         for name, choose in (("first_seen", min), ("last_seen", max), ("answered_at", max), ("robots_at", max)):
             assert row[name] == choose((one[name] for one in mine if one[name] is not None), default=None)
-        newest = [one for one in mine if one["robots_at"] == row["robots_at"]]
-        assert row["crawl_delay"] == max(
-            (one["crawl_delay"] for one in newest if one["crawl_delay"] is not None), default=None
-        )
+        for name, at in (("crawl_delay", "robots_at"), ("rank", "ranked_at")):
+            newest = [one for one in mine if one[at] == row[at]]
+            assert row[name] == max((one[name] for one in newest if one[name] is not None), default=None)
         measured = [one["latency"] for one in mine if one["measured_at"] == row["measured_at"]]
         assert row["latency"] == np.sum(measured, axis=0).tolist()
         reasons: Counter[str] = Counter()

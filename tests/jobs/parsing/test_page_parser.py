@@ -219,7 +219,9 @@ def test_a_whole_page() -> None:
     document.outlinks = []
     assert document == Document(
         parse_status="parsed", content_type="text/html", charset="windows-1252", title="Le moulin à eau",
-        text="Accueil\nLe moulin\nPrès de la rivière.", language="fr", canonical_url="http://h.example/moulin",
+        text="Accueil\nLe moulin\nPrès de la rivière.", language="fr",
+            language_by="declared", canonical_url="http://h.example/moulin",
+            canonical=url_fingerprint("http://h.example/moulin"),
         noindex=True, nofollow=False, signature=signature,
     )  # fmt: skip
 
