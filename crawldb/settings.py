@@ -257,6 +257,9 @@ class ParseSettings:
         "(MD5 of its frequent words: small edits don't count), or module:function. Of a rendered page all see the DOM "
         "after its scripts ran, for its body may stay the same for ever.",
     )
+    simhash: bool = _setting(
+        False, "Compute the fingerprint of a page's text that `cobnut dedup --near` compares (64-bit simhash)."
+    )
     nofollow: bool = _setting(True, "Honour rel=nofollow and robots meta nofollow.")
     max_links: int = _setting(500, "Distinct outlinks kept of one page; 0: all.")
     max_anchor: int = _setting(200, "Characters kept of an anchor text.")
@@ -357,6 +360,33 @@ class ScoreSettings:
 
 
 @dataclass
+class DedupSettings:
+    """Which pages count as duplicates, and which of them stays. docs/duplicates.md explains it."""
+
+    group: str = _setting(
+        "none",
+        "Pages are compared: none (with all), host (within a host), domain (within a registrable domain).",
+        one_of=("none", "host", "domain"),
+    )
+    order: list[str] = _setting(
+        ["score", "length", "https", "discovered"],
+        "Which of several stays, the first difference decides: score (the highest), length (the shortest URL), https "
+        "(rather than http), discovered (the earliest), fetched (the latest), depth (the nearest to a seed), or "
+        "module:function; then the lowest fingerprint.",
+    )
+    canonical: str = _setting(
+        "group",
+        "What rel=canonical decides. off: nothing. group: of pages that are the same, the one that the others name "
+        "stays, and those that name another page stand back. host: besides, a page is a duplicate of the page of its "
+        "host that it names, if that was fetched and names no other.",
+        one_of=("off", "group", "host"),
+    )
+    near: bool = _setting(False, "Mark pages of nearly the same text too (needs parse.simhash).")
+    distance: int = _setting(3, "near: bits of 64 in which their simhashes differ at most.")
+    each_round: bool = _setting(False, "The round loop marks duplicates after every round.")
+
+
+@dataclass
 class StoreSettings:
     """How the crawldb is kept on disk."""
 
@@ -445,6 +475,7 @@ class Settings:
     filter: FilterSettings = field(default_factory=FilterSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
+    dedup: DedupSettings = field(default_factory=DedupSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     request: RequestSettings = field(default_factory=RequestSettings)
     run: RunSettings = field(default_factory=RunSettings)
@@ -616,6 +647,8 @@ def _check(settings: Settings) -> None:
                          (settings.schedule, "max_interval")):  # fmt: skip
         if getattr(section, key) < 1:
             raise UsageError(f"{key} = {getattr(section, key)}: must be at least 1")
+    if settings.dedup.distance > 16:
+        raise UsageError(f"dedup.distance = {settings.dedup.distance}: more than 16 bits of 64 say nothing any more")
     for name in ("interval", "max_interval"):
         if getattr(settings.schedule, name) >= 1 << 31:
             raise UsageError(f"schedule.{name}: must be less than 2^31 seconds (68 years)")

@@ -77,6 +77,8 @@ def apply(state: pa.Table, delta: pa.Table, policy: Policy) -> pa.Table:
     sorted by fingerprint, each fingerprint once. So is the result, with the columns of `state`.
     """
     place, known = shards.match(shards.key_bytes(state["fingerprint"]), shards.key_bytes(delta["fingerprint"]))
+    if not known.all() and (nothing := ~known & ~_brings(delta)).any():  # a mark of what is no longer there
+        delta, place, known = delta.filter(pa.array(~nothing)), place[~nothing], known[~nothing]
     before = state.take(pa.array(place, mask=~known))
     return _splice(state, place, known, _transition(before, known, delta, policy))
 
@@ -94,7 +96,15 @@ def apply_all(state: pa.Table, deltas: Iterable[tuple[pa.Table, Policy]]) -> pa.
     touched = state.take(pa.array(place[known]))
     for delta, policy in deltas:
         touched = apply(touched, delta, policy)
+    if touched.num_rows < len(keys):
+        place, known = shards.match(shards.key_bytes(state["fingerprint"]), shards.key_bytes(touched["fingerprint"]))
     return _splice(state, place, known, touched)
+
+
+def _brings(delta: pa.Table) -> Bools:
+    """Rows that make a request which is not there yet: of a fetch, a seed, a link or a sitemap. Marks and scores don't."""
+    linked = _ints(delta["inlinks"], 0) > 0
+    return ~_nulls(delta["outcome"]) | _bools(delta["injected"]) | _bools(delta["listed"]) | linked
 
 
 def _splice(state: pa.Table, place: Ints, known: Bools, rows: pa.Table) -> pa.Table:
