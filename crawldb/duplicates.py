@@ -399,7 +399,7 @@ def mixed(values: Hashes) -> Hashes:
 def in_pairs(rows: pa.Table, pairs: pa.Table) -> pa.Table:
     """Those of some candidates that have one of the pairs' simhashes in its group."""
     rows = rows.filter(rows["simhash"].is_valid())
-    wanted = np.unique(np.concatenate([_node(pairs["group"].to_numpy(), pairs[side].to_numpy()) for side in "ab"]))
+    wanted = np.sort(np.concatenate([_node(pairs["group"].to_numpy(), pairs[side].to_numpy()) for side in "ab"]))
     mine = _node(_group(rows), rows["simhash"].to_numpy())
     place = np.searchsorted(wanted, mine)
     there = np.zeros(len(mine), np.bool_)

@@ -13,10 +13,11 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from crawldb import schema
 from crawldb.errors import ConflictError
 from crawldb.segments import PHASES, Segment, next_phase
 from crawldb.store import CRAWLDB
-from jobs import compact, control, fetch, generate, inject, parse, updatedb
+from jobs import compact, control, dedup, fetch, generate, inject, parse, updatedb
 from jobs.command import Run, Stopwatch, add_common, execute, say
 from jobs.fetching import user_agent
 
@@ -29,6 +30,9 @@ def finish(run: Run, segment: Segment) -> None:
     """Run the phases that a segment still needs."""
     for phase in PHASES[PHASES.index(next_phase(segment)) :]:
         _again_on_conflict(partial(_PHASES[phase], run, segment))
+        control.raise_if_interrupted()
+    if run.settings.dedup.each_round:
+        _again_on_conflict(lambda: dedup.run(run))
         control.raise_if_interrupted()
     compact_if_due(run)
 
@@ -86,13 +90,15 @@ def run(run: Run, seeds: list[str], rounds: int, update: bool = False) -> int:
 
 def _when_next(run: Run) -> str:
     """Why nothing is due."""
-    earliest = None
-    for table in run.store.snapshot().scan(["due_at"]):
-        low = table["due_at"].cast("int64").to_numpy().min()
-        earliest = low if earliest is None else min(earliest, low)
+    earliest: int | None = None
+    for table in run.store.snapshot().scan(["due_at", "status"]):
+        waiting = schema.codes(table["status"], schema.STATUS_NAMES) != schema.Status.orphan
+        times = table["due_at"].cast("int64").to_numpy()[waiting]
+        if len(times):
+            earliest = int(times.min()) if earliest is None else min(earliest, int(times.min()))
     if earliest is None:
-        return "the crawldb is empty"
-    due = datetime.fromtimestamp(int(earliest) / 1000, timezone.utc)
+        return "there is nothing in the crawldb but orphans" if run.store.snapshot().rows else "the crawldb is empty"
+    due = datetime.fromtimestamp(earliest / 1000, timezone.utc)
     return f"nothing is due before {due:%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -115,11 +121,17 @@ def main(argv: list[str] | None = None) -> int:
         "--update", action="store_true", help="known requests take over the seeds' score, interval, …"
     )
     arguments.add_argument("--top", metavar="N", type=int, help="at most N requests a round (generate.top)")
+    arguments.add_argument(
+        "--dedup", metavar="GROUP", choices=("none", "host", "domain"),
+        help="mark duplicates after every round, compared within: none, host or domain (dedup.each_round, dedup.group)",
+    )  # fmt: skip
     arguments.add_argument("--demo", action="store_true", help="crawl a small site served from this machine, 3 rounds")
     add_common(arguments)
     options = arguments.parse_args(argv)
     if options.top is not None:
         options.overrides.append(f"generate.top={options.top}")
+    if options.dedup is not None:
+        options.overrides += ["dedup.each_round=true", f"dedup.group={options.dedup}"]
     if options.demo:
         from jobs.demo.crawl import demo
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from crawldb import hosts as hostdb
-from crawldb import orders, plan, schema, selection, shards
+from crawldb import orders, plan, schema, scoring, selection, shards
 from crawldb.errors import CobnutError, Interrupted
 from crawldb.segments import Segment
 from crawldb.store import Snapshot, now_ms
@@ -34,9 +34,9 @@ class Generate(CrawlJob):
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         snapshot = run.store.snapshot(self.context["version"])
         in_flight = [run.segments.at(name).fingerprints() for name in self.context["in_flight"]]
-        chosen = selection.Selection(self.settings, self._pace(run))
+        chosen = selection.Selection(self.settings, self._pace(run), self.context["now"])
         ready = 0
-        columns = tuple(dict.fromkeys((*_CARRIED, "due_at")))
+        columns = tuple(dict.fromkeys((*(name for name in _CARRIED if name != "value"), *selection.DECIDING)))
         for table in snapshot.scan(columns, item["shard"]):
             if control.STOP.is_set():
                 raise Interrupted(15)
@@ -48,6 +48,7 @@ class Generate(CrawlJob):
             ready += int(np.count_nonzero(eligible))
             if not eligible.any():
                 continue
+            table = scoring.valued(table, self.settings.score, self.context["now"])
             eligible &= chosen.may_enter(table)
             chosen.add(table.take(pa.array(np.flatnonzero(eligible))).select(_CARRIED))
         best = chosen.result()

@@ -59,10 +59,11 @@ def simhash(text: str) -> int | None:
     features = words[: max(len(words) - SHINGLE + 1, 1)].copy()
     for place in range(1, min(SHINGLE, len(words))):
         features = features * _ODD + words[place : place + len(features)]
-    features = np.unique(_mixed(features))
-    bits = np.unpackbits(features.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    most = 2 * bits.sum(axis=0, dtype=np.int64) > len(features)
-    return int(np.packbits(most, bitorder="little").view(np.uint64)[0])
+    features = np.sort(_mixed(features))
+    features = features[np.concatenate([[True], features[1:] != features[:-1]])]
+    bits = np.unpackbits(features.view(np.uint8), bitorder="little").reshape(-1, 64)
+    most = 2 * np.add.reduce(bits, axis=0, dtype=np.uint32) > len(features)
+    return int(np.packbits(most, bitorder="little").view("<u8")[0])
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
