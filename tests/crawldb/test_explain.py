@@ -85,7 +85,7 @@ def reasons(snapshot: Snapshot, url: str) -> list[str]:
         ("old", "Redirects for good to https://example.com/, as of 2 days ago (301)."),
         ("away", "Redirects for now to http://other.example/, as of 2 days ago (302, redirect)."),
         ("same", "Unchanged when it was last asked for, 2 days ago (304); the content is of 90 days ago."),
-        ("copy", "A duplicate: another page has the same content; fetched 2 days ago (200)."),
+        ("copy", "A duplicate of https://example.com/; fetched 2 days ago."),
         ("lost", "An orphan: no page links here any more; fetched 2 days ago (200)."),
     ],
 )

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from crawldb import scoring
 from crawldb.orders import COLUMNS, ORDERS
+from crawldb.settings import ScoreSettings
 from tests.crawldb.tables import NOW, key, state
 
 A: dict[str, Any] = {"score": 1.0, "depth": 3, "priority": None, "discovered_at": NOW}
@@ -19,7 +21,7 @@ D: dict[str, Any] = {"score": 0.25, "depth": 2, "priority": 5, "discovered_at": 
 
 def ranked(name: str, requests: pa.Table) -> list[int]:
     """The places of the requests in this order."""
-    keys = ORDERS[name](requests.select(COLUMNS))
+    keys = ORDERS[name](scoring.valued(requests, ScoreSettings(), NOW).select(COLUMNS))
     assert all(len(part) == requests.num_rows for part in keys)
     return np.lexsort((np.arange(requests.num_rows), *reversed(keys))).tolist()
 
@@ -39,7 +41,8 @@ def test_equal_requests_stay_equal_and_nulls_are_nothing_special(name: str) -> N
         {"fingerprint": key(0), **A, "score": 0.0, "depth": 0, "priority": 0},
         {"fingerprint": key(1), **A, "score": None, "depth": None, "priority": None},
     )
-    assert [part[0] == part[1] for part in ORDERS[name](requests)] == [True] * len(ORDERS[name](requests))
+    keys = ORDERS[name](scoring.valued(requests, ScoreSettings(), NOW))
+    assert [part[0] == part[1] for part in keys] == [True] * len(keys)
 
 
 @pytest.mark.parametrize("name", ORDERS)

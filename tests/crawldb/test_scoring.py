@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crawldb.scoring import SCORES, exact
+from crawldb.scoring import SCORES, exact, valued
 from crawldb.settings import ScoreSettings
+from tests.crawldb.tables import DAY, NOW, key, state
 
 
 def floats(*values: float) -> NDArray[np.float64]:
@@ -79,3 +80,39 @@ def test_exact_has_limits() -> None:
 def test_exact_is_idempotent(values: list[float]) -> None:
     once = exact(floats(*values))
     assert exact(once).tolist() == once.tolist()
+
+
+@pytest.mark.parametrize("name", ["linkrank", "host_authority"])
+def test_what_linkrank_wrote_stays_whatever_links_there_are(name: str) -> None:
+    score = SCORES[name]
+    assert score.contribute(floats(9.0), np.array([1]), np.array([True]), ScoreSettings()).tolist() == [0.0]
+    assert score.update(floats(2.5, 0.25), floats(1.0, 1.0), np.array([1, 2])).tolist() == [2.5, 0.25]
+    assert score.first(ScoreSettings(initial=0.25)) == 0.25
+
+
+def value(name: str, **row: Any) -> float:
+    requests = state({"fingerprint": key(1), **row})
+    worth: float = valued(requests, ScoreSettings(name=name), NOW)["value"].cast("float64")[0].as_py()
+    return worth
+
+
+@pytest.mark.parametrize("name", ["opic", "depth", "linkrank"])
+def test_most_requests_are_worth_their_score(name: str) -> None:
+    assert value(name, score=2.5, depth=3, fetched_at=NOW - DAY) == 2.5
+
+
+def test_host_authority_prefers_what_is_near_to_a_seed() -> None:
+    assert [value("host_authority", score=3.0, depth=depth) for depth in (0, 1, 2, None)] == [3.0, 1.5, 1.0, 3.0]
+
+
+def test_freshness_is_the_score_times_the_probability_of_a_change() -> None:
+    fetched = {"score": 2.0, "interval": 86_400, "fetched_at": NOW - DAY}
+    assert value("freshness", score=2.0) == 2.0  # never fetched
+    # One visit, which saw a change: -ln(0.5 / 1.5) changes a day.
+    assert value("freshness", **fetched, modified_at=NOW - DAY) == pytest.approx(2.0 * (1 - 1 / 3))
+    # Three visits since: -ln(2.5 / 3.5) a day, after one day.
+    assert value("freshness", **fetched, modified_at=NOW - 3 * DAY) == pytest.approx(2.0 * (1 - 2.5 / 3.5))
+    assert value("freshness", **fetched | {"fetched_at": NOW + DAY}) == 0.0  # by a clock ahead of this one
+    times = [value("freshness", **fetched | {"fetched_at": NOW - days * DAY}) for days in (1, 2, 5, 100)]
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(2.0)

@@ -47,14 +47,17 @@ def request(number: int) -> dict[str, Any]:
         "depth": random.randint(0, 2),
         "priority": random.choice([None, -1, 3]),
         "discovered_at": NOW + random.randint(0, 3),
+        "fetched_at": random.choice([None, NOW - DAY, NOW - 40 * DAY]),
+        "modified_at": random.choice([None, NOW - DAY, NOW - 90 * DAY]),
+        "interval": random.choice([86_400, 30 * 86_400]),
     }
 
 
 requests = tables.tables_of([request], schema.STATE)
 
 
-def with_queues(plan: Settings, queue_mode: str) -> Settings:
-    plan.fetch.queue_mode = queue_mode
+def with_queues(plan: Settings, queue_mode: str, score: str) -> Settings:
+    plan.fetch.queue_mode, plan.score.name = queue_mode, score
     return plan
 
 
@@ -70,15 +73,29 @@ plans = st.builds(
         order=st.sampled_from(sorted(ORDERS)),
     ),
     st.sampled_from(["host", "domain", "ip"]),
+    st.sampled_from(["opic", "host_authority", "freshness"]),
 )
 
 RANK = {
-    "score": lambda row: (-(row["score"] or 0),),
-    "fifo": lambda row: (row["discovered_at"],),
-    "lifo": lambda row: (-row["discovered_at"],),
-    "depth": lambda row: (row["depth"], -(row["score"] or 0)),
-    "priority": lambda row: (-(row["priority"] or 0), -(row["score"] or 0)),
+    "score": lambda row, value: (-value,),
+    "fifo": lambda row, value: (row["discovered_at"],),
+    "lifo": lambda row, value: (-row["discovered_at"],),
+    "depth": lambda row, value: (row["depth"], -value),
+    "priority": lambda row, value: (-(row["priority"] or 0), -value),
 }
+
+
+def worth(row: dict[str, Any], score: str) -> float:
+    """What fetching the request at NOW is worth."""
+    value: float = row["score"] or 0.0
+    if score == "host_authority":
+        return value / (1 + row["depth"])
+    if score == "freshness" and row["fetched_at"] is not None:
+        interval = row["interval"] * 1000
+        modified_at = row["fetched_at"] if row["modified_at"] is None else row["modified_at"]
+        visits = 1 + max(row["fetched_at"] - modified_at, 0) // interval
+        return value * (1 - ((visits - 0.5) / (visits + 0.5)) ** ((NOW - row["fetched_at"]) / interval))
+    return value
 
 
 def share(host: str, queue: str, plan: Settings) -> int:
@@ -99,7 +116,10 @@ def brute_force(found: pa.Table, plan: Settings) -> list[dict[str, Any]]:
     chosen: list[dict[str, Any]] = []
     used: Counter[tuple[str, str]] = Counter()
     generate = plan.generate
-    for row in sorted(tables.rows(found), key=lambda row: (*RANK[generate.order](row), row["fingerprint"])):
+    for row in sorted(
+        tables.rows(found),
+        key=lambda row: (*RANK[generate.order](row, worth(row, plan.score.name)), row["fingerprint"]),
+    ):
         host = row["host"]
         group = registrable_domain(host) if generate.count_mode == "domain" else host
         queue = registrable_domain(host) if plan.fetch.queue_mode == "domain" else host
@@ -118,7 +138,7 @@ def brute_force(found: pa.Table, plan: Settings) -> list[dict[str, Any]]:
 
 
 def selection_of(plan: Settings) -> Selection:
-    return Selection(plan, Pace(plan, CRAWL_DELAYS))
+    return Selection(plan, Pace(plan, CRAWL_DELAYS), NOW)
 
 
 def select(parts: list[pa.Table], plan: Settings, cut_each: bool = False) -> list[dict[str, Any]]:
@@ -128,7 +148,7 @@ def select(parts: list[pa.Table], plan: Settings, cut_each: bool = False) -> lis
         if cut_each:
             chosen.result()
     best = chosen.result()
-    return [] if best is None else tables.rows(best)
+    return [] if best is None else tables.rows(best.drop_columns(["value"]))
 
 
 @given(requests, plans)

@@ -1,0 +1,134 @@
+"""dedup end to end: marks in one commit, again and again, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawldb import shards
+from crawldb.errors import ConflictError, UsageError
+from crawldb.settings import Policy, Settings
+from crawldb.store import LogEntry, Store
+from jobs import compact, control, dedup
+from jobs.command import Run
+from tests.crawldb.tables import DAY, NOW, delta, key, state
+
+
+def page(number: int, signature: int, **row: Any) -> dict[str, Any]:
+    return {"fingerprint": number.to_bytes(20, "little"), "url": f"http://a.test/{number:05d}", "host": "a.test",
+            "status": "fetched", "fetched_at": NOW - DAY, "signature": signature.to_bytes(16, "little"), **row}  # fmt: skip
+
+
+def build(crawl_dir: Path, *pages: dict[str, Any]) -> Store:
+    store = Store(str(crawl_dir))
+    files = {}
+    for shard, part in shards.split(state(*pages), 4):
+        with store.writer(0, "base", shard) as writer:
+            writer.write(part)
+        files[shard] = writer.file
+    store.commit_base(LogEntry(-1, "new", 0, 4, None, ()), 4, files, NOW, {})
+    return store
+
+
+def run(crawl_dir: Path, work: Any = dedup.run, **options: Any) -> None:
+    settings = Settings()
+    settings.run.runner = options.pop("runner", "inline")
+    for name, value in options.items():
+        setattr(settings.dedup, name, value)
+    with control.control_directory(str(crawl_dir.parent)) as directory:
+        work(Run(str(crawl_dir), settings, directory))
+
+
+def marks(store: Store) -> dict[int, int]:
+    """Duplicate → what stands for it, by number."""
+    found = {}
+    for table in store.snapshot().scan(["fingerprint", "status", "duplicate_of"]):
+        for row in table.to_pylist():
+            assert (row["status"] == "duplicate") == (row["duplicate_of"] is not None)
+            if row["duplicate_of"]:
+                found[int.from_bytes(row["fingerprint"], "little")] = int.from_bytes(row["duplicate_of"], "little")
+    return found
+
+
+@pytest.mark.parametrize("runner", ["inline", pytest.param("local", marks=pytest.mark.slow)])
+def test_one_commit_marks_what_changed_and_the_next_nothing(tmp_path: Path, runner: str) -> None:
+    crawl_dir = tmp_path / "crawl"
+    found = [page(number, number % 20) for number in range(1, 100)]
+    found += [
+        page(number, number, simhash=simhash) for number, simhash in ((200, 0), (201, 7), (202, 31), (203, 1 << 63))
+    ]
+    store = build(crawl_dir, *found)
+    run(crawl_dir, runner=runner)
+    same = {number: number % 20 or 20 for number in range(21, 100)}
+    assert marks(store) == same
+    entry = store.snapshot().entry
+    assert (entry.version, entry.kind) == (1, "dedup")
+    assert entry.statistics == {"pages": 103, "marked": 79, "unmarked": 0, "duplicates": 79}
+    assert entry.deltas[-1].rows == 79
+    run(crawl_dir, runner=runner)
+    assert store.versions() == [0, 1]
+    run(crawl_dir, near=True, runner=runner)
+    assert marks(store) == same | {201: 200, 203: 200}
+    assert store.snapshot().entry.deltas[-1].rows == 2
+    run(crawl_dir, group="host", runner=runner)
+    assert marks(store) == same
+    names = {path.name for path in (crawl_dir / "crawldb").iterdir()}
+    assert names == {"log", "00000000-base", "00000001-delta", "00000002-delta", "00000003-delta"}
+    urls = [row["url"] for table in store.snapshot().scan(["url"]) for row in table.to_pylist()]
+    assert sorted(urls) == sorted(row["url"] for row in found)
+
+
+def test_canonical_pages_of_other_shards(tmp_path: Path) -> None:
+    canonical = {number: page(number, number) for number in range(1, 20)}
+    claiming = [page(number, number, canonical=canonical[number - 100]["fingerprint"]) for number in range(101, 120)]
+    store = build(tmp_path / "crawl", *canonical.values(), *claiming)
+    run(tmp_path / "crawl", canonical="host")
+    assert marks(store) == {number: number - 100 for number in range(101, 120)}
+
+
+def test_a_duplicate_that_is_fetched_again_is_fetched_until_the_next_run(tmp_path: Path) -> None:
+    store = build(tmp_path / "crawl", page(1, 5), page(2, 5))
+    run(tmp_path / "crawl")
+    assert marks(store) == {2: 1}
+    snapshot = store.snapshot()
+    again = delta({**page(2, 5), "outcome": "success", "fetched_at": NOW, "status": None})
+    files = {}
+    for shard, part in shards.split(again, 4):
+        with store.writer(snapshot.version + 1, "delta", shard) as writer:
+            writer.write(part)
+        files[shard] = writer.file
+    store.commit_delta(snapshot.entry, "updatedb", files, Policy(), NOW)
+    assert marks(store) == {}
+    run(tmp_path / "crawl")
+    assert marks(store) == {2: 1}
+    run(tmp_path / "crawl", compact.run)
+    assert marks(store) == {2: 1}
+
+
+def test_another_writer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = build(tmp_path / "crawl", page(1, 5), page(2, 5))
+    decide = dedup.duplicates.decide
+
+    def meanwhile(found: Any) -> Any:
+        entry = store.snapshot().entry
+        if entry.version == 0:
+            store.commit_delta(entry, "inject", {}, Policy(), NOW)
+        return decide(found)
+
+    monkeypatch.setattr(dedup.duplicates, "decide", meanwhile)
+    with pytest.raises(ConflictError):
+        run(tmp_path / "crawl")
+    assert marks(store) == {}
+    run(tmp_path / "crawl")
+    assert marks(store) == {2: 1}
+
+
+def test_an_empty_crawldb_and_pages_without_simhash(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = build(tmp_path / "crawl", {"fingerprint": key(1), "status": "gone"})
+    run(tmp_path / "crawl", near=True)
+    assert store.versions() == [0]
+    assert "0 pages, 0 duplicates; no mark changes" in capfd.readouterr().err
+    with pytest.raises(UsageError, match=r"dedup\.order = scores: unknown; did you mean score"):
+        run(tmp_path / "crawl", order=["scores"])
