@@ -106,10 +106,10 @@ def test_adaptive_finds_a_page_s_rhythm() -> None:
 
 
 def test_mime_has_shares_of_its_own_for_a_type() -> None:
-    settings = ScheduleSettings(name="mime", sync_delta=False, types=["text/html 1.0 0.5", "image/* 0.0 0.9"])
+    settings = ScheduleSettings(name="mime", sync_delta=False, types=["text/html 1.0 0.5", "image/* 0.0 0.75"])
     changed = [(1000, 0, 1), (1000, 0, 1), (1000, 0, 1), (1000, 0, 1)]
     kinds: list[str | None] = ["text/html", "image/png", "text/css", None]
-    assert mime(answered(*changed, types=kinds), settings).interval.tolist() == [500, 100, 800, 800]
+    assert mime(answered(*changed, types=kinds), settings).interval.tolist() == [500, 250, 800, 800]
     same = [(interval, age, -1) for interval, age, _ in changed]
     assert mime(answered(*same, types=kinds), settings).interval.tolist() == [2000, 1000, 1400, 1400]
 
