@@ -357,7 +357,7 @@ class Blocks:
         for table in np.unique(tables).tolist():
             mine = np.flatnonzero(tables == table)
             group, simhash = rows["group"].to_numpy()[mine], rows["simhash"].to_numpy()[mine]
-            order = np.lexsort((simhash, group))
+            order = np.lexsort((simhash, group)) if group.any() else np.argsort(simhash)
             group, simhash = group[order], simhash[order]
             starts = _starts(group, simhash)
             several = np.diff(np.append(starts, len(group))) > 1
