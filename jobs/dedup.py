@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from crawldb import duplicates, shards
 from crawldb.duplicates import MARKS, PAIRS, Blocks
-from crawldb.errors import Interrupted
+from crawldb.errors import CobnutError, ConflictError, Interrupted
 from crawldb.families import find
 from crawldb.settings import Policy
 from crawldb.store import LogEntry, Snapshot, now_ms
@@ -201,6 +201,12 @@ def run(run: Run) -> int:
         entry: LogEntry = run.store.commit_delta(
             snapshot.entry, "dedup", files, policy, now_ms(), statistics={"pages": pages, **counts}
         )
+    except (CobnutError, OSError) as error:
+        # Who committed first has also removed, as garbage, what went from job to job here.
+        beaten = run.store.versions()[-1] > snapshot.version
+        if beaten and not isinstance(error, (Interrupted, ConflictError)):
+            raise ConflictError(f"{run.crawl_dir}: another writer came first; this dedup changed nothing") from error
+        raise
     finally:
         for file in written:  # what a killed command leaves, the next commit of this version removes
             run.store.fs.remove(file["path"])

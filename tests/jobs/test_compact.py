@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from crawldb.settings import Policy, ScheduleSettings, Settings, StoreSettings
 from crawldb.shards import File
 from crawldb.store import Layer, LogEntry, Store
 from crawldb.update import age, apply
-from jobs import compact, control, inject
+from jobs import compact, control, generate, inject
 from jobs.command import Run
 from tests.crawldb import tables
 from tests.crawldb.tables import DAY, NOW, delta, key, rows, state
@@ -198,3 +199,23 @@ def test_compaction_is_merge_on_read(before: pa.Table, learned: list[pa.Table]) 
         assert store.snapshot().entry.deltas == ()
         assert [row for table in store.snapshot().scan() for row in rows(table)] == merged
         assert [row for table in store.snapshot(len(learned)).scan() for row in rows(table)] == merged
+
+
+def test_what_a_round_is_fetching_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path / "crawl"))
+    rows_ = [lost(number, status="gone", score=float(number), due_at=NOW) for number in range(8)]
+    with store.writer(0, "base", 0) as writer:
+        writer.write(state(*rows_))
+    store.commit_base(LogEntry(-1, "new", 0, 1, None, ()), 1, {0: writer.file}, NOW, {})
+    settings = Settings()
+    settings.http.agent_name, settings.generate.top, settings.store.purge_gone = "test", 3, 86_400
+    monkeypatch.setattr(generate, "now_ms", lambda: LATER)
+    monkeypatch.setattr(compact, "now_ms", lambda: LATER)
+    with (
+        control.control_directory(str(tmp_path)) as directory,
+        closing(Run(str(tmp_path / "crawl"), settings, directory)) as run,
+    ):
+        assert generate.run(run) is not None
+        compact.run(run)
+    left = [row["score"] for table in store.snapshot().scan(["score"]) for row in table.to_pylist()]
+    assert sorted(left) == [5.0, 6.0, 7.0]

@@ -11,7 +11,7 @@ from crawldb import shards
 from crawldb.errors import ConflictError, UsageError
 from crawldb.settings import Policy, Settings
 from crawldb.store import LogEntry, Store
-from jobs import compact, control, dedup
+from jobs import compact, control, crawl, dedup
 from jobs.command import Run
 from tests.crawldb.tables import DAY, NOW, delta, key, state
 
@@ -123,6 +123,37 @@ def test_another_writer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert marks(store) == {}
     run(tmp_path / "crawl")
     assert marks(store) == {2: 1}
+
+
+@pytest.mark.parametrize("job", ["Pairs", "Mark"])
+def test_another_writer_wins_and_removes_what_goes_from_job_to_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    store = build(tmp_path / "crawl", page(1, 5), page(2, 5), page(3, 6, simhash=0), page(4, 7, simhash=1))
+    mapper = getattr(dedup, job).mapper
+
+    def meanwhile(self: Any, key: Any, item: Any) -> Any:
+        entry = store.snapshot().entry
+        if entry.version == 0:
+            store.commit_delta(entry, "inject", {}, Policy(), NOW)
+        return mapper(self, key, item)
+
+    monkeypatch.setattr(getattr(dedup, job), "mapper", meanwhile)
+    with pytest.raises(ConflictError, match="changed nothing"):
+        run(tmp_path / "crawl", near=True)
+    run(tmp_path / "crawl", near=True)
+    assert marks(store) == {2: 1, 4: 3}
+
+
+@pytest.mark.parametrize("each_round", [True, False])
+def test_the_loop_marks_duplicates_after_every_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each_round: bool
+) -> None:
+    store = build(tmp_path / "crawl", page(1, 5), page(2, 5))
+    monkeypatch.setattr(crawl, "next_phase", lambda segment: "fetch")
+    monkeypatch.setattr(crawl, "_PHASES", dict.fromkeys(("fetch", "parse", "updatedb"), lambda run, segment: 0))
+    run(tmp_path / "crawl", lambda started: crawl.finish(started, None), each_round=each_round)  # type: ignore[arg-type]
+    assert marks(store) == ({2: 1} if each_round else {})
 
 
 def test_an_empty_crawldb_and_pages_without_simhash(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
