@@ -478,7 +478,9 @@ def test_retention_while_another_process_does_it_too(builder: Builder, monkeypat
 
 # -- every way of reading agrees -----------------------------------------------------------------------------
 
-_KINDS = (tables.fetched_row, tables.linked_row, tables.fetched_and_linked_row, tables.seed_row)
+_KINDS = (
+    tables.fetched_row, tables.linked_row, tables.fetched_and_linked_row, tables.seed_row, tables.listed_row, tables.marked_row,
+)  # fmt: skip
 _DELTAS = st.dictionaries(st.integers(0, 63), st.integers(0, 1 << 32), max_size=14).map(
     lambda found: tables.delta(*({"fingerprint": key(number), **_KINDS[row % 4](row)} for number, row in found.items()))
 )

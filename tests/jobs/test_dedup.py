@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crawldb import shards
+from crawldb import explain, shards
 from crawldb.errors import ConflictError, UsageError
 from crawldb.settings import Policy, Settings
 from crawldb.store import LogEntry, Store
@@ -86,6 +86,18 @@ def test_canonical_pages_of_other_shards(tmp_path: Path) -> None:
     store = build(tmp_path / "crawl", *canonical.values(), *claiming)
     run(tmp_path / "crawl", canonical="host")
     assert marks(store) == {number: number - 100 for number in range(101, 120)}
+
+
+def test_whose_duplicate_it_is_is_told_to_the_end(tmp_path: Path) -> None:
+    first, second, third = page(1, 1, canonical=page(2, 0)["fingerprint"]), page(2, 5), page(3, 5, score=9.0)
+    store = build(tmp_path / "crawl", first, second, third)
+    run(tmp_path / "crawl", canonical="host")
+    assert marks(store) == {1: 2, 2: 3}
+    snapshot = store.snapshot()
+    said = explain.reasons(snapshot, snapshot.lookup(first["fingerprint"]), NOW)
+    assert said[0] == (
+        "A duplicate of http://a.test/00002, itself a duplicate of http://a.test/00003; fetched 24 hours ago."
+    )
 
 
 def test_a_duplicate_that_is_fetched_again_is_fetched_until_the_next_run(tmp_path: Path) -> None:
