@@ -52,27 +52,37 @@ def marks(store: Store) -> dict[int, int]:
     return found
 
 
-@pytest.mark.parametrize("runner", ["inline", pytest.param("local", marks=pytest.mark.slow)])
-def test_one_commit_marks_what_changed_and_the_next_nothing(tmp_path: Path, runner: str) -> None:
+@pytest.mark.slow
+def test_the_same_with_a_process_for_each_task(tmp_path: Path) -> None:
+    found = [page(number, number % 5, simhash=number % 5 * 0x1111) for number in range(1, 20)]
+    stores = {runner: build(tmp_path / runner / "crawl", *found) for runner in ("inline", "local")}
+    for runner, store in stores.items():
+        run(tmp_path / runner / "crawl", near=True, runner=runner)
+        assert store.versions() == [0, 1]
+    assert marks(stores["local"]) == marks(stores["inline"])
+    assert len(marks(stores["local"])) > 14
+
+
+def test_one_commit_marks_what_changed_and_the_next_nothing(tmp_path: Path) -> None:
     crawl_dir = tmp_path / "crawl"
     found = [page(number, number % 20) for number in range(1, 100)]
     found += [
         page(number, number, simhash=simhash) for number, simhash in ((200, 0), (201, 7), (202, 31), (203, 1 << 63))
     ]
     store = build(crawl_dir, *found)
-    run(crawl_dir, runner=runner)
+    run(crawl_dir)
     same = {number: number % 20 or 20 for number in range(21, 100)}
     assert marks(store) == same
     entry = store.snapshot().entry
     assert (entry.version, entry.kind) == (1, "dedup")
     assert entry.statistics == {"pages": 103, "marked": 79, "unmarked": 0, "duplicates": 79}
     assert entry.deltas[-1].rows == 79
-    run(crawl_dir, runner=runner)
+    run(crawl_dir)
     assert store.versions() == [0, 1]
-    run(crawl_dir, near=True, runner=runner)
+    run(crawl_dir, near=True)
     assert marks(store) == same | {201: 200, 203: 200}
     assert store.snapshot().entry.deltas[-1].rows == 2
-    run(crawl_dir, group="host", runner=runner)
+    run(crawl_dir, group="host")
     assert marks(store) == same
     names = {path.name for path in (crawl_dir / "crawldb").iterdir()}
     assert names == {"log", "00000000-base", "00000001-delta", "00000002-delta", "00000003-delta"}
