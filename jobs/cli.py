@@ -12,6 +12,8 @@ VERBS = {
     "fetch": ("jobs.fetch", "fetch a segment"),
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
+    "invertlinks": ("jobs.invertlinks", "put the links of parsed segments into the link store"),
+    "linkrank": ("jobs.linkrank", "PageRank over pages or hosts, into the crawldb's or the host store's"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
