@@ -86,15 +86,14 @@ class GraphFiles:
                 yield reader.get_batch(number)
 
     def column(self, names: Iterable[str], column: str = "") -> NDArray[Any]:
-        """A column, by default the only one, of some files as one array."""
-        parts = [
-            shards.key_bytes(batch.column(column or 0))
-            if pa.types.is_fixed_size_binary(batch.column(column or 0).type)
-            else batch.column(column or 0).to_numpy()
-            for name in names
-            for batch in self.batches(name)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0)
+        """A column, by default the only one, of some files as one array; of fingerprints as an (n, 20) array."""
+        parts: list[NDArray[Any]] = []
+        for name in names:
+            with self.fs.open_input(f"{self.path}/{name}") as source, pa.ipc.open_file(source) as reader:
+                some = reader.read_all().column(column or 0)
+                is_key = some.type == schema.FINGERPRINT
+                parts.append(shards.key_bytes(some) if is_key else some.to_numpy())
+        return np.concatenate(parts) if parts else np.empty((0, 20) if column == "fingerprint" else 0)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove some files."""

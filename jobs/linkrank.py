@@ -306,7 +306,7 @@ class Scores(RankJob):
         )
         score = rank * self.context["number"]
         score[out == linkgraph.ABSENT] = np.nan
-        return keys.reshape(-1, 20).astype(np.uint8, copy=False), score
+        return keys.astype(np.uint8, copy=False), score
 
     def _keys_of_hosts(self, table: pa.Table) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The fingerprints of the hosts of some requests, and for each request which of them is its host's."""
