@@ -144,7 +144,9 @@ class Nodes:
 def distinct(keys: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The distinct ones of `keys`, an (n, 20) array, sorted."""
     keys = keys[shards.sort_order(keys)]
-    new: NDArray[np.bool_] = np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)]) if len(keys) else np.zeros(0, bool)
+    new: NDArray[np.bool_] = (
+        np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)]) if len(keys) else np.zeros(0, bool)
+    )
     return keys[new]
 
 

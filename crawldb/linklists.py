@@ -83,7 +83,9 @@ def _in_chunk(segment: Segment, name: str, page: bytes) -> pa.Table | None:
     if not row.num_rows or row["outlinks"].null_count:
         return None
     link = row["outlinks"].chunk(0).flatten()
-    content = next(file.name for file in segment.files("content") if file.name.rpartition("-")[0] == name.rpartition("-")[0])
+    content = next(
+        file.name for file in segment.files("content") if file.name.rpartition("-")[0] == name.rpartition("-")[0]
+    )
     fetched = segment.read("content", content, ["fingerprint", "fetched_at"])
     seen = fetched.filter(pc.equal(fetched["fingerprint"], pa.scalar(page, schema.FINGERPRINT)))["fetched_at"]
     columns = {name: link.field(name) for name in ("url", "anchor", "rel", "kind", "fingerprint")}

@@ -66,7 +66,9 @@ def of_pages(
     lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
     page, link = pc.list_parent_indices(lists).to_numpy(), lists.flatten()
     kept = tells[page]
-    hosts = pa.concat_arrays([chunk.cast(pa.string()) for chunk in content["host"].chunks] or [pa.array([], pa.string())])
+    hosts = pa.concat_arrays(
+        [chunk.cast(pa.string()) for chunk in content["host"].chunks] or [pa.array([], pa.string())]
+    )
     if settings.ignore_internal:
         internal = pc.equal(link.field("host"), hosts.take(pa.array(page))).fill_null(False)
         kept &= ~internal.to_numpy(zero_copy_only=False)
@@ -100,9 +102,7 @@ def of_pages(
 def keys(targets: pa.Array, sources: NDArray[np.uint8]) -> pa.Array:
     """The key of each link; `sources` is an (n, 20) array beside `targets`."""
     halves = np.concatenate([shards.key_bytes(targets)[:, :_HALF], sources[:, :_HALF]], axis=1)
-    return pa.FixedSizeBinaryArray.from_buffers(
-        schema.FINGERPRINT, len(halves), [None, pa.py_buffer(halves.tobytes())]
-    )
+    return pa.FixedSizeBinaryArray.from_buffers(schema.FINGERPRINT, len(halves), [None, pa.py_buffer(halves.tobytes())])
 
 
 def _anchors(anchors: pa.Array, characters: int) -> pa.Array:
@@ -134,7 +134,7 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
     if not len(key):
         return table
     order = shards.sort_order(key)
-    ordered = key[order]
+    ordered = key[order].view(np.uint32)  # compared by fours
     starts = np.flatnonzero(np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)]))
     if len(starts) < len(order):
         order = _newest(table, order, starts)
@@ -150,7 +150,7 @@ def _newest(table: pa.Table, order: Ints, starts: Ints) -> Ints:
     group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
     place = np.flatnonzero(times == np.maximum.reduceat(times, starts)[group])
     first = np.concatenate([[True], group[place][1:] != group[place][:-1]])
-    kept = order[place[first]]
+    kept: Ints = order[place[first]]
     again = np.flatnonzero(~first)
     if len(again):
         rows, of = order[place[again]], group[place[again]]
@@ -217,7 +217,7 @@ class Sources:
         place[~inside] = 0
         known = inside & (self._prefixes[place] == wanted) if len(self._prefixes) else inside
         seen = links["seen_at"].cast(pa.int64()).to_numpy()
-        outdated = known.copy()
+        outdated: NDArray[np.bool_] = known.copy()
         outdated[known] = self._times[place[known]] > seen[known]
         following = np.minimum(place + 1, len(self._prefixes) - 1)
         twins = outdated & (following > place)

@@ -349,8 +349,10 @@ class Reader:
         place = next(i for i, name in enumerate(self._parquet.schema.names) if name == "fingerprint")
         for group in range(self._parquet.metadata.num_row_groups):
             statistics = self._parquet.metadata.row_group(group).column(place).statistics
-            if statistics is not None and statistics.has_min_max and not (
-                statistics.min <= last and first <= statistics.max
+            if (
+                statistics is not None
+                and statistics.has_min_max
+                and not (statistics.min <= last and first <= statistics.max)
             ):
                 continue
             keys = key_bytes(self._read(group, ["fingerprint"])["fingerprint"])

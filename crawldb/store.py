@@ -231,7 +231,7 @@ class Store:
         """
         version = onto.version + 1
         delta = Layer(version, kind, f"{version:08d}-delta", files, policy)
-        applied = (*onto.applied, *([segment] if segment else []), *more_segments)
+        applied = (*onto.applied, *more_segments, *([segment] if segment else []))
         deltas = (*onto.deltas, delta) if files else onto.deltas
         return self._commit(onto, replace(
             onto, version=version, kind=kind, committed_at=now, deltas=deltas, segment=segment, applied=applied,

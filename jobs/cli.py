@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     if verb in ("-h", "--help"):
         print("usage: cobnut VERB [ARGUMENT]…\n\nverbs (cobnut VERB --help tells more):")
         for name, (_, does) in VERBS.items():
-            print(f"  {name:<10}{does}")
+            print(f"  {name:<{max(map(len, VERBS)) + 2}}{does}")
         return 0
     if verb not in VERBS:
         print(f"cobnut: no verb {verb}; there are: {', '.join(VERBS)}", file=sys.stderr)

@@ -113,9 +113,7 @@ def parsed_segments(run: Run) -> list[Segment]:
     applied = [set(run.store_named(name).snapshot_or_new(run.settings.store).entry.applied) for name in _STORES]
     known = applied[0] & applied[1]
     return [
-        segment
-        for segment in run.segments.committed()
-        if segment.name not in known and segment.is_complete("parsed")
+        segment for segment in run.segments.committed() if segment.name not in known and segment.is_complete("parsed")
     ]
 
 

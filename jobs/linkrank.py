@@ -120,7 +120,9 @@ class HostLinks(RankJob):
         keys = np.zeros((len(names.all), 20), np.uint8)
         used = [names.all[code] for code in known.tolist()]
         keys[known] = hostdb.fingerprints(used)
-        nodes = pa.table([linkgraph.fingerprints(keys[known]), pa.array(used, pa.string())], schema=linkgraph.HOST_NODES)
+        nodes = pa.table(
+            [linkgraph.fingerprints(keys[known]), pa.array(used, pa.string())], schema=linkgraph.HOST_NODES
+        )
         yield from self._by_range(_NODES, keys[known], nodes)
         other = source != target  # what a host says of itself
         source, target = source[other], target[other]

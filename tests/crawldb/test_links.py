@@ -207,7 +207,10 @@ def test_two_targets_that_share_half_a_fingerprint_are_told_apart(tmp_path: Path
 def test_two_pages_that_share_eight_bytes_lose_no_link(tmp_path: Path) -> None:
     link, _ = links.of_pages(*chunk([{"page": 0, "at": 1, "outlinks": [outlink(4)]}]), "seg", "file", LinkdbSettings())
     _, source = links.of_pages(
-        *chunk([{"page": 0, "at": 1, "outlinks": []}, {"page": 1, "at": 9, "outlinks": []}]), "seg", "f", LinkdbSettings()
+        *chunk([{"page": 0, "at": 1, "outlinks": []}, {"page": 1, "at": 9, "outlinks": []}]),
+        "seg",
+        "f",
+        LinkdbSettings(),
     )
     put(str(tmp_path), links.LINKDB, link)
     put(str(tmp_path), links.SOURCEDB, source)
@@ -243,7 +246,9 @@ def test_at_most_so_many_links_to_a_target(pairs: list[tuple[int, int]], most: i
 
 def test_of_two_statements_of_one_millisecond_one_counts_whatever_the_order() -> None:
     rows = [
-        links.of_pages(*chunk([{"page": 0, "at": 1, "outlinks": [outlink(4, anchor=anchor)]}]), "s", "f", LinkdbSettings())[0]
+        links.of_pages(
+            *chunk([{"page": 0, "at": 1, "outlinks": [outlink(4, anchor=anchor)]}]), "s", "f", LinkdbSettings()
+        )[0]
         for anchor in ("a", "b", None)
     ]
     merged = {str(links.merge(order).to_pylist()) for order in (rows, rows[::-1], [rows[1], rows[0], rows[2]])}
@@ -265,9 +270,13 @@ def test_a_target_with_links_in_many_row_groups(tmp_path: Path) -> None:
     put(str(tmp_path), small, table.filter(half))
     snapshot = put(str(tmp_path), small, table.filter(pc.invert(half)))
     for value in (50, 51):
-        found = snapshot.between(bytes([value]) * 10 + bytes(10), bytes([value]) * 10 + b"\xff" * 10, ["fingerprint", "source"])
+        found = snapshot.between(
+            bytes([value]) * 10 + bytes(10), bytes([value]) * 10 + b"\xff" * 10, ["fingerprint", "source"]
+        )
         assert found.num_rows == sum(row["target"][0] == value for row in rows)
-        assert found["fingerprint"].to_pylist() == sorted(row["fingerprint"] for row in rows if row["target"][0] == value)
+        assert found["fingerprint"].to_pylist() == sorted(
+            row["fingerprint"] for row in rows if row["target"][0] == value
+        )
     assert snapshot.between(bytes(20), b"\x31" * 20).num_rows == 0
     assert snapshot.between(bytes(20), b"\xff" * 20).num_rows == number
     assert sum(part.num_rows for part in snapshot.scan(["source"])) == number
