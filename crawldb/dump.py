@@ -37,6 +37,9 @@ HOST_TABLE_COLUMNS = (
 )  # fmt: skip
 """The same of --hosts."""
 
+_OF_ROWS = ("--refused", "--stats", "--url", "--host", "--hosts", "--status", "--where", "--as-of")
+"""Options that mean nothing to links."""
+
 _TOP_SLACK = 1 << 16
 """Rows that may wait beyond the N best before the rest is thrown away."""
 
@@ -78,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", metavar="H", help="rows of this host")
     add("--hosts", action="store_true", help="what is known of each host instead: requests by outcome and reason, "
         "latency, Crawl-delay, robots.txt; with --top the N hosts with the most requests")  # fmt: skip
+    add("--links-to", metavar="URL", help="the links to this URL that the link store knows, with their anchors; with --top "
+        "the N that were seen last")  # fmt: skip
+    add("--links-from", metavar="URL", help="the links of this page when it was last parsed; with --top its first N")
     add("--status", metavar="S", help=f"rows with this status, or these (a,b): {', '.join(_statuses())}")
     add("--top", metavar="N", type=_positive, help="the N rows with the highest scores, highest first")
     add("--where", metavar="EXPR", help="rows for which this is true, for example: \"status = 'gone' AND reason LIKE "
@@ -107,6 +113,9 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
     if arguments.hosts:
         _write_hosts(arguments)
         return
+    if arguments.links_to is not None or arguments.links_from is not None:
+        _write_links(arguments)
+        return
     condition = _condition(arguments, now)
     columns = _chosen_columns(arguments, schema.STATE.names, TABLE_COLUMNS)
     snapshot = Store(arguments.crawl_dir).snapshot(arguments.as_of)
@@ -126,6 +135,7 @@ def _check(arguments: argparse.Namespace) -> None:
         "--refused": ("--stats", "--url", "--status", "--top", "--where", "--columns", "--as-of", "--hosts"),
         "--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns"),
         "--hosts": ("--url", "--stats", "--status", "--where"),
+        "--links-to": ("--links-from", *_OF_ROWS), "--links-from": _OF_ROWS,
     }  # fmt: skip
     names = (
         "--refused",
@@ -138,6 +148,8 @@ def _check(arguments: argparse.Namespace) -> None:
         "--where",
         "--columns",
         "--as-of",
+        "--links-to",
+        "--links-from",
     )
     values = {name: getattr(arguments, name[2:].replace("-", "_")) for name in names}
     given = {name for name, value in values.items() if value is not None and value is not False}
@@ -290,6 +302,30 @@ def _write_hosts(arguments: argparse.Namespace) -> None:
         )
     if arguments.host is not None and not rows:
         print(f"dump: {arguments.host} was never asked", file=sys.stderr)
+
+
+def _write_links(arguments: argparse.Namespace) -> None:
+    from crawldb import explain, linklists
+
+    columns = _chosen_columns(arguments, linklists.SHOWN.names, linklists.TABLE_COLUMNS)
+    url = arguments.links_to if arguments.links_to is not None else arguments.links_from
+    found = linklists.SHOWN.empty_table()
+    for form in explain.canonical_forms(url):
+        if arguments.links_to is not None:
+            found = linklists.to_url(arguments.crawl_dir, form)
+        else:
+            found = linklists.from_url(
+                arguments.crawl_dir, form, lambda line: print(f"dump: {url}: {line}", file=sys.stderr)
+            )
+        if found.num_rows:
+            break
+    if arguments.top:
+        found = linklists.newest(found, arguments.top) if arguments.links_to is not None else found[: arguments.top]
+    kept = pa.schema([linklists.SHOWN.field(name) for name in columns])
+    with _output(arguments.output) as (output, width):
+        formats.FORMATS[arguments.format or "jsonl"]([found.select(columns)], kept, output, width)
+    if not found.num_rows:
+        print(f"dump: no link {'to' if arguments.links_to is not None else 'from'} {url} is known", file=sys.stderr)
 
 
 def _write_statistics(

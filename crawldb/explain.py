@@ -33,15 +33,21 @@ def find(snapshot: Snapshot, url: str) -> pa.Table:
 
     Any spelling does; without a scheme, https and then http are tried.
     """
-    spellings = [url] if _SCHEME.match(url) else [f"https://{url}", f"http://{url}"]
-    canonical = [form for form in map(urls.canonicalize, spellings) if form is not None]
-    if not canonical:
-        raise NotFoundError(f"{url}: not a URL that can be crawled (http or https, with a valid host)")
+    canonical = canonical_forms(url)
     for form in canonical:
         row = _look_up(snapshot, form)
         if row.num_rows:
             return row
     raise NotFoundError(_why_missing(snapshot, url, canonical))
+
+
+def canonical_forms(url: str) -> list[str]:
+    """The canonical URLs that `url`, which may lack a scheme, may stand for. NotFoundError if there are none."""
+    spellings = [url] if _SCHEME.match(url) else [f"https://{url}", f"http://{url}"]
+    canonical = [form for form in map(urls.canonicalize, spellings) if form is not None]
+    if not canonical:
+        raise NotFoundError(f"{url}: not a URL that can be crawled (http or https, with a valid host)")
+    return canonical
 
 
 def vertical(row: pa.Table, columns: list[str], reasons: list[str]) -> str:

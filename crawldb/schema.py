@@ -1,7 +1,7 @@
 """Every column of every dataset: its name, Arrow type, unit, meaning and an example.
 
-Owns the vocabulary (`Status`, `FetchOutcome`) and the schemas of the crawldb's state and deltas, of the host store
-and of a segment's datasets. Does not read or write anything: `shards` does.
+Owns the vocabulary (`Status`, `FetchOutcome`) and the schemas of the crawldb's state and deltas, of the host store,
+of the link store and of a segment's datasets. Does not read or write anything: `shards` does.
 
 Times are UTC milliseconds. A null `method` means a plain GET without body; that is nearly every request, so
 `method`, `headers` and `body` cost nothing on disk for them.
@@ -289,6 +289,35 @@ HOSTLIST_COLUMNS = (
 """One robots.txt. `hostlist` says what was known of the hosts of a fetch task, `hosts` what the task learned."""
 
 
+LINK_COLUMNS = (
+    Column("fingerprint", FINGERPRINT, "The first 10 bytes of the target's fingerprint, then the first 10 of the "
+           "source's: the links to one target stand together", "6dcd4ce23d88e2ee95680caaf24ab1a0c33440c0",
+           nullable=False),
+    Column("target", FINGERPRINT, "The request that is linked to", "6dcd4ce23d88e2ee9568ba546c007c63d9131c1b",
+           nullable=False),
+    Column("source", FINGERPRINT, "The page that links", "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
+    Column("host", NAME, "The target's host, without port", "example.com", nullable=False),
+    Column("anchor", pa.string(), "The link's text, cut at linkdb.max_anchor", "About us"),
+    Column("rel", NAME, "The link's rel attribute", "noopener"),
+    Column("kind", NAME, "link, redirect or refresh", "link"),
+    Column("seen_at", TIME, "When the source was fetched with it; another one fetched later without it ends it",
+           "2026-11-24T10:15:00.000Z", nullable=False),
+)  # fmt: skip
+"""The link store: one link of a page to another."""
+
+SOURCE_COLUMNS = (
+    Column("fingerprint", FINGERPRINT, "The page", "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
+    Column("url", pa.string(), "Its canonical URL; null for a page without links", "https://example.com/"),
+    Column("host", NAME, "Its host, without port; null for a page without links", "example.com"),
+    Column("links", pa.int32(), "The links that it had", 12, nullable=False),
+    Column("parsed_at", TIME, "When it was fetched with these: a link of it that was seen earlier is no more",
+           "2026-11-24T10:15:00.000Z", nullable=False),
+    Column("segment", NAME, "The segment whose parsed pages have them, …", "20261124T101500Z"),
+    Column("file", NAME, "… and the file there", "part-00000-0003-0caaf24ab1a0.parquet"),
+)  # fmt: skip
+"""What is known of each page whose links the link store has, or had."""
+
+
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The Arrow schema of a dataset, its descriptions and units in the fields' metadata."""
     return pa.schema([
@@ -305,6 +334,8 @@ CONTENT = arrow_schema(CONTENT_COLUMNS)
 PARSED = arrow_schema(PARSED_COLUMNS)
 HOST = arrow_schema(HOST_COLUMNS)
 HOSTLIST = arrow_schema(HOSTLIST_COLUMNS)
+LINK = arrow_schema(LINK_COLUMNS)
+SOURCE = arrow_schema(SOURCE_COLUMNS)
 
 
 def codes(column: pa.ChunkedArray | pa.Array, names: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int8]]:

@@ -370,6 +370,36 @@ class StoreSettings:
 
 
 @dataclass
+class LinkdbSettings:
+    """The link store: who links to a request, and with what words. docs/links.md explains it."""
+
+    update: bool = _setting(False, "crawl runs invertlinks at the end of each round.")
+    ignore_internal: bool = _setting(
+        False, "Leave out links within a host. They are most links; linkrank over pages needs them."
+    )
+    max_inlinks: int = _setting(
+        10_000, "Keep so many links to one request, those of the lowest (target, source) keys: a sample that does not "
+        "depend on time or order. 0: all.",
+    )  # fmt: skip
+    max_anchor: int = _setting(200, "Characters of a link's text that are kept; 0: none.")
+
+
+@dataclass
+class LinkrankSettings:
+    """PageRank over pages or hosts."""
+
+    damping: float = _setting(0.85, "The share of its rank that a page passes on along its links.")
+    tolerance: float = _setting(
+        1e-6, "Done when an iteration moved less than tolerance × nodes of the whole rank, and not more than 1e-4."
+    )
+    iterations: int = _setting(100, "At most so many iterations.")
+    edges_per_task: int = _setting(
+        200_000_000, "A graph of at most so many edges is ranked within one task, all iterations; a larger one with "
+        "one job an iteration.",
+    )  # fmt: skip
+
+
+@dataclass
 class RequestSettings:
     """What makes two requests different, and what a discovered one inherits."""
 
@@ -446,6 +476,8 @@ class Settings:
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    linkdb: LinkdbSettings = field(default_factory=LinkdbSettings)
+    linkrank: LinkrankSettings = field(default_factory=LinkrankSettings)
     request: RequestSettings = field(default_factory=RequestSettings)
     run: RunSettings = field(default_factory=RunSettings)
     hdfs: HdfsSettings = field(default_factory=HdfsSettings)

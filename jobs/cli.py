@@ -12,6 +12,8 @@ VERBS = {
     "fetch": ("jobs.fetch", "fetch a segment"),
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
+    "invertlinks": ("jobs.invertlinks", "put the links of parsed segments into the link store"),
+    "linkrank": ("jobs.linkrank", "PageRank over pages or hosts, into the crawldb's or the host store's"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
@@ -24,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     if verb in ("-h", "--help"):
         print("usage: cobnut VERB [ARGUMENT]…\n\nverbs (cobnut VERB --help tells more):")
         for name, (_, does) in VERBS.items():
-            print(f"  {name:<10}{does}")
+            print(f"  {name:<{max(map(len, VERBS)) + 2}}{does}")
         return 0
     if verb not in VERBS:
         print(f"cobnut: no verb {verb}; there are: {', '.join(VERBS)}", file=sys.stderr)

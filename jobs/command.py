@@ -19,12 +19,13 @@ from crawldb import settings as configuration
 from crawldb.errors import CobnutError, ConflictError, UsageError
 from crawldb.filesystem import Lock, configure, is_uri, resolve
 from crawldb.hosts import HOSTDB
+from crawldb.links import LINKDB, SOURCEDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
 from crawldb.store import CRAWLDB, Kind, Store
 from jobs import control
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, LINKDB, SOURCEDB)}
 """The stores that a crawl directory may have, by name."""
 
 

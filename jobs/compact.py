@@ -29,6 +29,7 @@ class Compact(CrawlJob):
         store = run.store_named(self.context["store"])
         snapshot = store.snapshot(self.context["version"])
         progress = self.progress(snapshot.rows * (item["last"] - item["first"]) // snapshot.shards)
+        kept = store.kind.kept(self.crawl_dir, self.settings) if store.kind.kept else None
         by_status = np.zeros(len(schema.STATUS_NAMES), np.int64)
         files: dict[int, dict[str, Any]] = {}
         writer: shards.Writer | None = None
@@ -37,6 +38,9 @@ class Compact(CrawlJob):
             for table in snapshot.scan_range(item["first"], item["last"]):
                 if control.STOP.is_set():
                     raise Interrupted(15)
+                progress.update(table.num_rows)
+                if kept:
+                    table = kept(table)
                 if store.kind is CRAWLDB:
                     codes = schema.codes(table["status"], schema.STATUS_NAMES)
                     by_status += np.bincount(codes, minlength=len(by_status))
@@ -47,7 +51,6 @@ class Compact(CrawlJob):
                         writer, current = store.writer(snapshot.version + 1, "base", shard), shard
                     assert writer is not None
                     writer.write(part)
-                progress.update(table.num_rows)
             if writer:
                 files[current] = writer.close().to_dict()
         except BaseException:

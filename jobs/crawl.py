@@ -16,7 +16,7 @@ from typing import Any
 from crawldb.errors import ConflictError
 from crawldb.segments import PHASES, Segment, next_phase
 from crawldb.store import CRAWLDB
-from jobs import compact, control, fetch, generate, inject, parse, updatedb
+from jobs import compact, control, fetch, generate, inject, invertlinks, parse, updatedb
 from jobs.command import Run, Stopwatch, add_common, execute, say
 from jobs.fetching import user_agent
 
@@ -29,6 +29,9 @@ def finish(run: Run, segment: Segment) -> None:
     """Run the phases that a segment still needs."""
     for phase in PHASES[PHASES.index(next_phase(segment)) :]:
         _again_on_conflict(partial(_PHASES[phase], run, segment))
+        control.raise_if_interrupted()
+    if run.settings.linkdb.update:
+        _again_on_conflict(lambda: invertlinks.run(run, invertlinks.parsed_segments(run)))
         control.raise_if_interrupted()
     compact_if_due(run)
 
