@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,8 @@ _OF_THE_LATEST = {"crawl_delay": "robots_at", "rank": "ranked_at"}
 _NEVER = -(1 << 62)
 """Instead of a null where times are compared: earlier than all; -_NEVER is later than all."""
 _ROBOTS = [field.name for field in schema.ROBOTS]
+_KNOWN = [name for name in _ROBOTS if name != "sitemaps"]
+"""What a fetch task is told of a robots.txt."""
 _LOOKED_UP_AT_ONCE = 4096
 
 
@@ -194,6 +196,9 @@ def _same(robots: pa.StructArray, left: Ints, right: Ints) -> NDArray[np.bool_]:
     for name in _ROBOTS:
         column = robots.field(name)
         one, other = column.take(pa.array(left)), column.take(pa.array(right))
+        if pa.types.is_list(column.type):  # Arrow does not compare lists
+            same &= np.array([a == b for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True)], np.bool_)
+            continue
         equal = pc.equal(one, other).fill_null(False)
         same &= pc.or_(equal, pc.and_(one.is_null(), other.is_null())).to_numpy(zero_copy_only=False)
     return same
@@ -331,7 +336,8 @@ def _rows(columns: dict[str, Any], hosts: pa.Array) -> pa.Table:
 
 
 def learned(robots: Iterable[tuple[Any, ...]]) -> pa.Table:
-    """Rows of schema.HOSTLIST of tuples: the fields of schema.ROBOTS in their order (times in ms), and the crawl delay."""
+    """Rows of schema.HOSTLIST of tuples: the fields of schema.ROBOTS in their order (times in ms, `sitemaps` last), and
+    the crawl delay."""
     values = list(zip(*robots, strict=True)) or [()] * (len(_ROBOTS) + 1)
     hosts = [host_of_origin(origin) for origin in values[0]]
     columns = dict(zip([*_ROBOTS, "crawl_delay"], values, strict=True))
@@ -349,8 +355,8 @@ def learned(robots: Iterable[tuple[Any, ...]]) -> pa.Table:
 
 
 def known(hostlist: pa.Table) -> list[tuple[Any, ...]]:
-    """The fields of schema.ROBOTS in their order (times in ms), of each row of schema.HOSTLIST."""
-    columns = [hostlist[name] for name in _ROBOTS]
+    """The fields of schema.ROBOTS but the sitemaps in their order (times in ms), of each row of schema.HOSTLIST."""
+    columns = [hostlist[name] for name in _KNOWN]
     plain = [column.cast(pa.int64()) if column.type == schema.TIME else column for column in columns]
     return list(zip(*(column.to_pylist() for column in plain), strict=True))
 
@@ -397,7 +403,7 @@ def _useful(table: pa.Table, fresh_since: int) -> dict[str, Any]:
     row, robots = row[kept.to_numpy()], robots.take(kept)
     own = table.select(["fingerprint", "host"]).take(pa.array(row))
     return {"row": row, "fingerprint": own["fingerprint"], "host": own["host"],
-            **{name: robots.field(name) for name in _ROBOTS}}  # fmt: skip
+            **{name: robots.field(name) for name in _KNOWN}}  # fmt: skip
 
 
 def _hostlist(columns: dict[str, Any]) -> pa.Table:
@@ -430,6 +436,24 @@ def all_delays(snapshot: Snapshot) -> dict[str, float]:
 def _delays(table: pa.Table) -> dict[str, float]:
     asked = table.filter(table["crawl_delay"].is_valid())
     return dict(zip(asked["host"].to_pylist(), asked["crawl_delay"].to_pylist(), strict=True))
+
+
+SITEMAPS = pa.schema([("host", pa.string()), ("origin", pa.string()), ("sitemap", pa.string())])
+
+
+def sitemaps(snapshot: Snapshot, shard: int | None = None) -> Iterator[pa.Table]:
+    """The sitemaps that the robots.txt of each origin named when it was last read, as they stand there: SITEMAPS.
+
+    `shard` limits it to one shard of the store.
+    """
+    for table in snapshot.scan(["host", "robots"], shard):
+        lists = pa.concat_arrays(table["robots"].chunks)
+        robots, host = lists.flatten(), table["host"].take(pc.list_parent_indices(lists))
+        named = robots.field("sitemaps")
+        origin = pc.list_parent_indices(named)
+        if len(origin):
+            columns = [host.take(origin), robots.field("origin").take(origin), pc.list_flatten(named)]
+            yield pa.Table.from_arrays(columns, schema=SITEMAPS)
 
 
 def percentile(latency: pa.ChunkedArray, share: float) -> NDArray[np.float64]:
