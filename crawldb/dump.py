@@ -77,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--url", metavar="URL", help="one row, by any spelling of its URL, and why it is what it is")
     add("--host", metavar="H", help="rows of this host")
     add("--hosts", action="store_true", help="what is known of each host instead: requests by outcome and reason, "
-        "latency, Crawl-delay, robots.txt; with --top the N hosts with the most requests")  # fmt: skip
+        "latency, Crawl-delay, robots.txt, sitemaps; with --where, for example \"failing_since < now() - 7 days\", with "
+        "--top the N hosts with the most requests")  # fmt: skip
     add("--status", metavar="S", help=f"rows with this status, or these (a,b): {', '.join(_statuses())}")
     add("--top", metavar="N", type=_positive, help="the N rows with the highest scores, highest first")
     add("--where", metavar="EXPR", help="rows for which this is true, for example: \"status = 'gone' AND reason LIKE "
@@ -105,7 +106,7 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
     if any(":/" in path for path in (arguments.crawl_dir, arguments.output or "")):
         filesystem.configure(settings.load().hdfs)
     if arguments.hosts:
-        _write_hosts(arguments)
+        _write_hosts(arguments, now)
         return
     condition = _condition(arguments, now)
     columns = _chosen_columns(arguments, schema.STATE.names, TABLE_COLUMNS)
@@ -125,7 +126,7 @@ def _check(arguments: argparse.Namespace) -> None:
     alone = {
         "--refused": ("--stats", "--url", "--status", "--top", "--where", "--columns", "--as-of", "--hosts"),
         "--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns"),
-        "--hosts": ("--url", "--stats", "--status", "--where"),
+        "--hosts": ("--url", "--stats", "--status"),
     }  # fmt: skip
     names = (
         "--refused",
@@ -271,16 +272,21 @@ def _write_request(snapshot: Snapshot, columns: list[str], arguments: argparse.N
             formats.FORMATS[arguments.format]([chosen], kept, output, width)
 
 
-def _write_hosts(arguments: argparse.Namespace) -> None:
+def _write_hosts(arguments: argparse.Namespace, now: int) -> None:
     from crawldb import hosts
 
     columns = _chosen_columns(arguments, hosts.SHOWN.names, HOST_TABLE_COLUMNS)
+    condition = where.parse(arguments.where, now, hosts.SHOWN) if arguments.where is not None else None
     snapshot = Store(arguments.crawl_dir, hosts.HOSTDB).snapshot(arguments.as_of)
+    asked = {*columns, *(condition.columns if condition else ()), *(["requests"] if arguments.top else [])}
+    made = [name for name in hosts.SHOWN.names if name in asked]
     if arguments.host is not None:
-        found = snapshot.select(hosts.fingerprints([_host(arguments.host)]), hosts.SHOWN_NEEDED)
+        found = snapshot.select(hosts.fingerprints([_host(arguments.host)]), hosts.needed(made))
     else:
-        found = snapshot.scan(hosts.SHOWN_NEEDED)
-    tables = (hosts.shown(table) for table in found)
+        found = snapshot.scan(hosts.needed(made))
+    tables = (hosts.shown(table, made) for table in found)
+    if condition is not None:
+        tables = (condition.filter(table) for table in tables)
     if arguments.top:
         tables = (table for table in [hosts.busiest(tables, arguments.top)])
     kept = pa.schema([hosts.SHOWN.field(name) for name in columns])
@@ -288,7 +294,9 @@ def _write_hosts(arguments: argparse.Namespace) -> None:
         rows = formats.FORMATS[arguments.format or "jsonl"](
             (table.select(columns) for table in tables), kept, output, width
         )
-    if arguments.host is not None and not rows:
+    if condition is not None and not rows:
+        print("dump: no host meets the conditions", file=sys.stderr)
+    elif arguments.host is not None and not rows:
         print(f"dump: {arguments.host} was never asked", file=sys.stderr)
 
 

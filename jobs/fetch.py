@@ -86,7 +86,7 @@ class Fetch(CrawlJob):
         if not learned:
             return []
         rows = [(*known, *self._said(known)) for known in learned]
-        with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.HOSTLIST) as writer:
+        with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.LEARNED) as writer:
             writer.write(hostdb.learned(rows))
         return [writer.file]
 

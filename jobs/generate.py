@@ -76,7 +76,7 @@ class Generate(CrawlJob):
         task_of = made.task_of_host[hosts]
         # A day at most (RFC 9309 §2.4), counted from here: what gets too old on the way, fetch asks for again.
         fresh_since = self.context["now"] - int(min(self.settings.fetch.robots_max_age, 86_400) * 1000)
-        known = hostdb.write_hostlists(snapshot, segment, best["host"], task_of, fresh_since)
+        known = hostdb.write_hostlists(snapshot, self._known_files(run), segment, best["host"], task_of, fresh_since)
         files = []
         for task in range(self.context["tasks"]):
             mine = np.flatnonzero(task_of == task)
@@ -96,6 +96,11 @@ class Generate(CrawlJob):
         version = self.context["hosts"]
         return run.hosts.snapshot(version) if version >= 0 else run.hosts.new(self.settings.store)
 
+    def _known_files(self, run: Run) -> Snapshot:
+        """Their robots.txt files, likewise."""
+        version = self.context["robots"]
+        return run.robots.snapshot(version) if version >= 0 else run.robots.new(self.settings.store)
+
     def _pace(self, run: Run) -> plan.Pace:
         """What generate.time_limit goes by; without it nobody asks, and hosts' delays need not be read."""
         limited = self.settings.generate.time_limit and self.context["hosts"] >= 0
@@ -111,12 +116,12 @@ def run(run: Run) -> Segment | None:
         number = run.segments.last_number() + 1
         in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
         now = now_ms()
-        known = run.hosts.versions()
+        known, files_known = run.hosts.versions(), run.robots.versions()
         segment = run.segments.begin(now, number)
         context = {
             "version": snapshot.version, "now": now, "in_flight": in_flight, "segment": segment.path,
             "tasks": run.settings.generate.tasks or run.processes(), "at_once": _at_once(run),
-            "hosts": known[-1] if known else -1,
+            "hosts": known[-1] if known else -1, "robots": files_known[-1] if files_known else -1,
         }  # fmt: skip
         try:
             run.hold_or_fail(segment)
