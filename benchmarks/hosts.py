@@ -58,21 +58,22 @@ def _best(work: Callable[[], object]) -> float:
     return min(times)
 
 
+def _measure(name: str, left: pa.Table, right: pa.Table, merge: Callable[..., pa.Table], group: int) -> None:
+    rows = left.num_rows + right.num_rows
+    whole = _best(lambda: merge([left, right]))
+    print(f"| merge {name}, two tables | {rows:,} | {rows / whole / 1e6:.2f} |")
+    pairs = list(zip(_pieces(left, group), _pieces(right, group), strict=True))
+    piecewise = _best(lambda: [merge(pair) for pair in pairs])
+    print(f"| merge {name}, row groups of {group:,} | {rows:,} | {rows / piecewise / 1e6:.2f} |")
+
+
 def main(number: int) -> None:
     """Print the table."""
     before, files_before = learned(number, 1_000_000)
     after, files_after = learned(number, 2_000_000)
     print("| what | rows | M rows a CPU second |\n|---|---|---|")
-    for name, left, right, merge, group in (
-        ("hosts", before, after, hosts.merge, hosts.HOSTDB.row_group),
-        ("robots.txt files", files_before, files_after, robotstxt.merge, robotstxt.ROBOTSDB.row_group),
-    ):  # fmt: skip
-        rows = left.num_rows + right.num_rows
-        whole = _best(lambda: merge([left, right]))
-        print(f"| merge {name}, two tables | {rows:,} | {rows / whole / 1e6:.2f} |")
-        pairs = list(zip(_pieces(left, group), _pieces(right, group), strict=True))
-        piecewise = _best(lambda: [merge(pair) for pair in pairs])
-        print(f"| merge {name}, row groups of {group:,} | {rows:,} | {rows / piecewise / 1e6:.2f} |")
+    _measure("hosts", before, after, hosts.merge, hosts.HOSTDB.row_group)
+    _measure("robots.txt files", files_before, files_after, robotstxt.merge, robotstxt.ROBOTSDB.row_group)
 
 
 if __name__ == "__main__":
