@@ -60,6 +60,8 @@ class Fetch(CrawlJob):
             chunks.add(result)
             progress.update()
 
+        # generate's rules on hosts, by name before those of the settings: it knew these, too.
+        self.settings.hosts.delay = [*self.settings.hosts.delay, *item["delays"]]
         engine = find(ENGINES, self.settings.fetch.engine, "fetch.engine")
         with chunks:
             report = engine(requests, self.settings, keep, control.STOP, known_robots(segment, item["known"]))
@@ -295,8 +297,9 @@ def run(run: Run, segment: Segment) -> int:
         say(f"fetch     {segment.name}: already fetched, nothing to do")
         return 0
     known = segment.files_by_task("hostlist")
+    delays = segment.manifest("fetchlist")["counts"].get("delays", {})
     items = [
-        {"task": task, "file": name, "known": known.get(task)}
+        {"task": task, "file": name, "known": known.get(task), "delays": delays.get(str(task), [])}
         for task, name in segment.files_by_task("fetchlist").items()
     ]
     records = run.job(Fetch, items, {"segment": segment.name}, "fetch", "pages")
