@@ -326,6 +326,17 @@ def _write_refused(arguments: argparse.Namespace) -> None:
         print("dump: no segment on disk refused such links", file=sys.stderr)
 
 
+def write(table: pa.Table, format_: str, output: str | None) -> None:
+    """Write a table, whole, as other commands' output: in a format of formats.FORMATS to a file, None for stdout."""
+    if format_ == "parquet" and _is_stdout(output) and sys.stdout.isatty():
+        raise UsageError("parquet is not for terminals; give -o FILE")
+    try:
+        with _output(output) as (stream, width):
+            formats.FORMATS[format_]([table], table.schema, stream, width)
+    except BrokenPipeError:
+        _abandon_stdout()
+
+
 # -- where it goes -----------------------------------------------------------------------------------------------
 
 

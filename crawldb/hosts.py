@@ -395,6 +395,17 @@ def of_ranks(hosts: pa.Array, rank: NDArray[np.float64], ranked_at: int) -> pa.T
     return _rows({"host": hosts, "rank": pa.array(rank), "ranked_at": _times(at)}, hosts)
 
 
+def of_counts(counts: pa.Table, counted_at: int) -> pa.Table:
+    """The requests of each host by status (domainstats.COUNTS), counted at `counted_at` (UTC ms), for `merge`."""
+    group = counts["group"].combine_chunks().dictionary_encode()
+    status = counts["value"].combine_chunks().dictionary_encode()
+    rank = _ranks(status.dictionary.to_pylist())
+    owner, ranked = group.indices.to_numpy(), rank[status.indices.to_numpy()]
+    hosts = group.dictionary
+    statuses = _counts(owner, ranked, counts["requests"].to_numpy(), status.dictionary, rank, len(hosts))
+    return _rows({"host": hosts, "statuses": statuses, "counted_at": _times(np.full(len(hosts), counted_at))}, hosts)
+
+
 def _rows(columns: dict[str, Any], hosts: pa.Array) -> pa.Table:
     """A table of schema.HOST of columns, with nothing for those that are not given."""
     rows = len(hosts)

@@ -13,6 +13,7 @@ VERBS = {
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
+    "domainstats": ("jobs.domainstats", "count requests by host, domain, suffix or tld, and status"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
 
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     if verb in ("-h", "--help"):
         print("usage: cobnut VERB [ARGUMENT]…\n\nverbs (cobnut VERB --help tells more):")
         for name, (_, does) in VERBS.items():
-            print(f"  {name:<10}{does}")
+            print(f"  {name:<13}{does}")
         return 0
     if verb not in VERBS:
         print(f"cobnut: no verb {verb}; there are: {', '.join(VERBS)}", file=sys.stderr)
