@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,12 @@ class Fetch(CrawlJob):
             chunks.add(result)
             progress.update()
 
-        # generate's rules on hosts, by name before those of the settings: it knew these, too.
-        self.settings.hosts.delay = [*self.settings.hosts.delay, *item["delays"]]
+        # What generate found out for this task's hosts stands beside the rules by name, for hosts that it did not know.
+        delays = replace(self.settings.hosts, delay=[*self.settings.hosts.delay, *item["delays"]])
+        settings = replace(self.settings, hosts=delays)
         engine = find(ENGINES, self.settings.fetch.engine, "fetch.engine")
         with chunks:
-            report = engine(requests, self.settings, keep, control.STOP, known_robots(segment, item["known"]))
+            report = engine(requests, settings, keep, control.STOP, known_robots(segment, item["known"]))
         learned = self._learned(segment, item["task"], report.robots)
         yield (
             None,
