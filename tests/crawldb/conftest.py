@@ -67,6 +67,8 @@ class Sample:
             return chosen.random() < 0.5
         if pa.types.is_timestamp(kind):
             return chosen.randrange(2**42)
+        if pa.types.is_unsigned_integer(kind):
+            return chosen.choice([0, 1, 2**kind.bit_width - 1])
         if pa.types.is_integer(kind):
             return chosen.choice([0, 1, -1, 2 ** (kind.bit_width - 1) - 1, -(2 ** (kind.bit_width - 1))])
         if pa.types.is_floating(kind):
