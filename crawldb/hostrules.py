@@ -129,6 +129,14 @@ class HostRules:
     def __bool__(self) -> bool:
         return bool(self._skip or self._cap or self._delay or len(self._hosts))
 
+    @functools.cached_property
+    def limit(self) -> bool:
+        """True if some rule caps or delays a host, so that a selection must ask."""
+        by_record = self._verdicts
+        return bool(self._cap or self._delay) or (
+            by_record is not None and bool((by_record.caps < NO_CAP).any() or (~np.isnan(by_record.delays)).any())
+        )
+
     def of(self, names: Sequence[str]) -> Verdicts:
         """What the rules come to for hosts."""
         if self._verdicts is not None and len(self._hosts):

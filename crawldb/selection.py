@@ -83,7 +83,7 @@ class Selection:
         self._top, self._cap, self._mode = generate.top, generate.max_per_host, generate.count_mode
         self._directory_cap, self._time_limit = generate.max_per_directory, generate.time_limit
         self._pace = pace or Pace(settings)
-        self._rules = rules or None
+        self._rules = rules if rules and rules.limit else None
         self._kept: pa.Table | None = None
         self._pending: list[pa.Table] = []
         self._pending_rows = 0

@@ -143,7 +143,9 @@ class Skipped:
 
     def others(self, column: pa.ChunkedArray, eligible: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
         """Which rows are of hosts that are not left out; counts those that are, of the `eligible`."""
-        hosts, names = selection.host_groups(column, "host")
+        encoded = column.unify_dictionaries()
+        names = encoded.chunk(0).dictionary.to_pylist()
+        hosts = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
         rule = self._rules.of(names).skipped
         left_out = rule[hosts] >= 0
         requests = np.bincount(hosts[left_out & eligible], minlength=len(names))
