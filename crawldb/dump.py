@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--url", metavar="URL", help="one row, by any spelling of its URL, and why it is what it is")
     add("--host", metavar="H", help="rows of this host")
     add("--hosts", action="store_true", help="what is known of each host instead: requests by outcome and reason, "
-        "latency, Crawl-delay, robots.txt; with --top the N hosts with the most requests")  # fmt: skip
+        "latency, Crawl-delay, robots.txt, sitemaps; with --where, for example \"failing_since < now() - 7 days\", with "
+        "--top the N hosts with the most requests")  # fmt: skip
     add("--links-to", metavar="URL", help="the links to this URL that the link store knows, with their anchors; with --top "
         "the N that were seen last")  # fmt: skip
     add("--links-from", metavar="URL", help="the links of this page when it was last parsed; with --top its first N")
@@ -111,7 +112,7 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
     if any(":/" in path for path in (arguments.crawl_dir, arguments.output or "")):
         filesystem.configure(settings.load().hdfs)
     if arguments.hosts:
-        _write_hosts(arguments)
+        _write_hosts(arguments, now)
         return
     if arguments.links_to is not None or arguments.links_from is not None:
         _write_links(arguments)
@@ -134,7 +135,7 @@ def _check(arguments: argparse.Namespace) -> None:
     alone = {
         "--refused": ("--stats", "--url", "--status", "--top", "--where", "--columns", "--as-of", "--hosts"),
         "--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns"),
-        "--hosts": ("--url", "--stats", "--status", "--where"),
+        "--hosts": ("--url", "--stats", "--status"),
         "--links-to": ("--links-from", *_OF_ROWS), "--links-from": _OF_ROWS,
     }  # fmt: skip
     names = (
@@ -283,16 +284,21 @@ def _write_request(snapshot: Snapshot, columns: list[str], arguments: argparse.N
             formats.FORMATS[arguments.format]([chosen], kept, output, width)
 
 
-def _write_hosts(arguments: argparse.Namespace) -> None:
+def _write_hosts(arguments: argparse.Namespace, now: int) -> None:
     from crawldb import hosts
 
     columns = _chosen_columns(arguments, hosts.SHOWN.names, HOST_TABLE_COLUMNS)
+    condition = where.parse(arguments.where, now, hosts.SHOWN) if arguments.where is not None else None
     snapshot = Store(arguments.crawl_dir, hosts.HOSTDB).snapshot(arguments.as_of)
+    asked = {*columns, *(condition.columns if condition else ()), *(["requests"] if arguments.top else [])}
+    made = [name for name in hosts.SHOWN.names if name in asked]
     if arguments.host is not None:
-        found = snapshot.select(hosts.fingerprints([_host(arguments.host)]), hosts.SHOWN_NEEDED)
+        found = snapshot.select(hosts.fingerprints([_host(arguments.host)]), hosts.needed(made))
     else:
-        found = snapshot.scan(hosts.SHOWN_NEEDED)
-    tables = (hosts.shown(table) for table in found)
+        found = snapshot.scan(hosts.needed(made))
+    tables = (hosts.shown(table, made) for table in found)
+    if condition is not None:
+        tables = (condition.filter(table) for table in tables)
     if arguments.top:
         tables = (table for table in [hosts.busiest(tables, arguments.top)])
     kept = pa.schema([hosts.SHOWN.field(name) for name in columns])
@@ -300,7 +306,9 @@ def _write_hosts(arguments: argparse.Namespace) -> None:
         rows = formats.FORMATS[arguments.format or "jsonl"](
             (table.select(columns) for table in tables), kept, output, width
         )
-    if arguments.host is not None and not rows:
+    if condition is not None and not rows:
+        print("dump: no host meets the conditions", file=sys.stderr)
+    elif arguments.host is not None and not rows:
         print(f"dump: {arguments.host} was never asked", file=sys.stderr)
 
 
@@ -352,6 +360,17 @@ def _write_refused(arguments: argparse.Namespace) -> None:
         formats.FORMATS[arguments.format or "table"]([refusals.table(refused)], refusals.SCHEMA, output, width)
     if not refused:
         print("dump: no segment on disk refused such links", file=sys.stderr)
+
+
+def write(table: pa.Table, format_: str, output: str | None) -> None:
+    """Write a table, whole, as other commands' output: in a format of formats.FORMATS to a file, None for stdout."""
+    if format_ == "parquet" and _is_stdout(output) and sys.stdout.isatty():
+        raise UsageError("parquet is not for terminals; give -o FILE")
+    try:
+        with _output(output) as (stream, width):
+            formats.FORMATS[format_]([table], table.schema, stream, width)
+    except BrokenPipeError:
+        _abandon_stdout()
 
 
 # -- where it goes -----------------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawldb import fingerprint, formats, rowtext, settings, urlfilters, urls
+from crawldb import fingerprint, formats, hostrules, hosts, rowtext, settings, urlfilters, urls
 from crawldb.errors import CobnutError, UsageError
 from crawldb.segments import Segments
-from crawldb.store import Snapshot
+from crawldb.store import Snapshot, Store
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -68,7 +68,21 @@ def reasons(snapshot: Snapshot, row: pa.Table, now: int) -> list[str]:
     said = [f"{_status(values, now)}.", f"{_due(values['due_at'], now)}.", f"{_origin(snapshot, values, now)}."]
     if values["reason"] is not None and (detail := _detail(snapshot, row)) is not None:
         said.insert(1, f"In full: {detail}")
+    if (rule := _host_rule(snapshot, row["host"][0].as_py(), now)) is not None:
+        said.insert(-1, f"Its host is left out of every round by {rule}.")
     return said
+
+
+def _host_rule(snapshot: Snapshot, host: str, now: int) -> str | None:
+    """The rule on hosts, as they are set now, that skips this one."""
+    try:
+        site = settings.load()
+        store = Store(snapshot.store.crawl_dir, hosts.HOSTDB)
+        rules = hostrules.load(site, store.snapshot_or_new(site.store), now, [host])
+    except UsageError:
+        return None  # generate will say so
+    skipped = int(rules.of([host]).skipped[0])
+    return None if skipped < 0 else rules.texts[skipped]
 
 
 def _detail(snapshot: Snapshot, row: pa.Table) -> str | None:

@@ -238,23 +238,21 @@ PARSED_COLUMNS = (
 )  # fmt: skip
 
 
-ROBOTS = pa.struct([
-    ("origin", pa.string()), ("url", pa.string()), ("fetched_at", TIME), ("status", pa.int16()),
-    ("body", pa.large_binary()), ("truncated", pa.bool_()), ("failing_since", TIME),
+ORIGIN = pa.struct([
+    ("origin", pa.string()), ("fetched_at", TIME), ("status", pa.int16()), ("failing_since", TIME),
+    ("sitemaps", pa.list_(pa.string())),
 ])  # fmt: skip
-"""What is known of one origin's robots.txt; the fields are those of HOSTLIST_COLUMNS by the same names."""
+"""What is known of one origin's robots.txt; the fields are those of LEARNED_COLUMNS by the same names."""
 
 LATENCY_BUCKETS = 16
 
-_HOST = (
-    Column("fingerprint", FINGERPRINT, "SHA-1 of the host's name, the key of the host store",
-           "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
-    Column("host", pa.string(), "The host, without port", "example.com", nullable=False),
-)  # fmt: skip
+_NAME = Column("host", pa.string(), "The host, without port", "example.com", nullable=False)
 
 HOST_COLUMNS = (
-    *_HOST,
-    Column("robots", pa.list_(ROBOTS), "What was last learned of the robots.txt of each of its origins", []),
+    Column("fingerprint", FINGERPRINT, "SHA-1 of the host's name, the key of the host store",
+           "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
+    _NAME,
+    Column("robots", pa.list_(ORIGIN), "What was last learned of the robots.txt of each of its origins", []),
     Column("robots_at", TIME, "When one of them could last be read", "2026-11-24T10:15:00.000Z"),
     Column("crawl_delay", pa.float32(), "What that one asked for; null: nothing", 2.0, unit="seconds"),
     Column("rank", pa.float64(), "Its share of the rank of all hosts (linkrank); null: not ranked", 0.001),
@@ -269,12 +267,21 @@ HOST_COLUMNS = (
            [0, 0, 0, 0, 3, 40, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0], nullable=False),
     Column("measured_at", TIME, "When that round began; null: it never answered", "2026-11-24T10:00:00.000Z"),
     Column("answered_at", TIME, "When it was last asked something that it answered", "2026-11-24T10:15:00.000Z"),
+    Column("worked_at", TIME, "When it was last asked something that it answered with neither 5xx nor 429",
+           "2026-11-24T10:15:00.000Z"),
+    Column("failed_at", TIME, "When it was last asked something, its robots.txt maybe, that it answered with 5xx or 429 "
+           "or not at all", None),
+    Column("statuses", pa.map_(pa.string(), pa.int64()), "Its requests in the crawldb by status, as of `counted_at`",
+           {"fetched": 100, "unfetched": 20}),
+    Column("counted_at", TIME, "When domainstats counted them; null: never", None),
     Column("first_seen", TIME, "When it was first asked", "2026-11-01T08:00:00.000Z"),
     Column("last_seen", TIME, "When it was last asked", "2026-11-24T10:15:00.000Z"),
 )  # fmt: skip
 
 HOSTLIST_COLUMNS = (
-    *_HOST,
+    Column("fingerprint", FINGERPRINT, "SHA-1 of the origin, the key of the cache of robots.txt files",
+           "8e7c1a9cd2f1a0b0a3cbb4a1e4cf3bb0b6ed1b7a", nullable=False),
+    _NAME,
     Column("origin", pa.string(), "Scheme, host and port that the robots.txt holds for", "https://example.com",
            nullable=False),
     Column("url", pa.string(), "Where it was found, redirects followed", "https://example.com/robots.txt"),
@@ -284,9 +291,16 @@ HOSTLIST_COLUMNS = (
     Column("truncated", pa.bool_(), "True: the file is longer", False),
     Column("failing_since", TIME, "When the attempts in a row began that ended with 5xx, 429 or no answer; null: it "
            "does not fail", None),
+)  # fmt: skip
+"""One robots.txt: a row of the cache, and of what a fetch task is told of its hosts."""
+
+LEARNED_COLUMNS = (
+    *HOSTLIST_COLUMNS,
+    Column("sitemaps", pa.list_(pa.string()), "The sitemaps it names, as they stand there",
+           ["https://example.com/sitemap.xml"]),
     Column("crawl_delay", pa.float32(), "What it asks of us", 2.0, unit="seconds"),
 )  # fmt: skip
-"""One robots.txt. `hostlist` says what was known of the hosts of a fetch task, `hosts` what the task learned."""
+"""The same as a fetch task learned it, with what it says of more than paths."""
 
 
 LINK_COLUMNS = (
@@ -336,6 +350,7 @@ HOST = arrow_schema(HOST_COLUMNS)
 HOSTLIST = arrow_schema(HOSTLIST_COLUMNS)
 LINK = arrow_schema(LINK_COLUMNS)
 SOURCE = arrow_schema(SOURCE_COLUMNS)
+LEARNED = arrow_schema(LEARNED_COLUMNS)
 
 
 def codes(column: pa.ChunkedArray | pa.Array, names: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int8]]:

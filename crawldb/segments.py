@@ -37,7 +37,7 @@ from crawldb.filesystem import FileSystem, resolve
 DATASETS = ("fetchlist", "hostlist", "hosts", "content", "parsed")
 """Segments from before there was a host store have no hostlist and no hosts."""
 SCHEMAS = {
-    "fetchlist": schema.FETCHLIST, "hostlist": schema.HOSTLIST, "hosts": schema.HOSTLIST, "content": schema.CONTENT,
+    "fetchlist": schema.FETCHLIST, "hostlist": schema.HOSTLIST, "hosts": schema.LEARNED, "content": schema.CONTENT,
     "parsed": schema.PARSED,
 }  # fmt: skip
 PHASES = ("fetch", "parse", "updatedb")

@@ -29,7 +29,7 @@ SITE_FILE = "crawl-site.toml"
 
 FILES = (
     ("filter", "regex_file"), ("filter", "domain_file"), ("filter", "suffix_file"), ("filter", "prefix_file"),
-    ("fetch", "credentials_file"), ("egress", "proxies_file"),
+    ("fetch", "credentials_file"), ("egress", "proxies_file"), ("generate", "host_rules_file"),
 )  # fmt: skip
 """(section, key) of the settings that name a file, which the tasks read."""
 
@@ -241,6 +241,25 @@ class GenerateSettings:
     min_score: float = _setting(0.0, "Requests with a lower score wait.")
     tasks: int = _setting(0, "Fetch tasks; 0: one inline, one per core with -r local, one per node with -r hadoop.")
     slow_host: float = _setting(3600.0, "The plan warns of a host whose queue will take longer.", unit="seconds")
+    host_rules: list[str] = _setting(
+        [],
+        "Rules on hosts by their record in the host store, each EXPRESSION → skip, cap N (requests in a round) or delay "
+        "SECONDS; the expression is dump.py's --where over the columns of --hosts, such as \"retry > 100 AND success = 0 "
+        '→ skip". All that are true count: skip, the smallest cap, the longest delay. docs/hosts.md.',
+    )
+    host_rules_file: str = _setting("", "More of them, one a line. Beside this file.")
+
+
+@dataclass
+class HostsSettings:
+    """Rules on hosts by name: example.org, or *.example.org for all below it. They stand above generate.host_rules."""
+
+    skip: list[str] = _setting([], "Hosts that generate leaves out.")
+    cap: list[str] = _setting([], "Of these at most so many requests in a round: HOST NUMBER.")
+    delay: list[str] = _setting(
+        [],
+        "Their gap instead of fetch.delay: HOST SECONDS. A longer Crawl-delay of robots.txt holds all the same.",
+    )
 
 
 @dataclass
@@ -471,6 +490,7 @@ class Settings:
     egress: EgressSettings = field(default_factory=EgressSettings)
     browser: BrowserSettings = field(default_factory=BrowserSettings)
     generate: GenerateSettings = field(default_factory=GenerateSettings)
+    hosts: HostsSettings = field(default_factory=HostsSettings)
     parse: ParseSettings = field(default_factory=ParseSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)

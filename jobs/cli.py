@@ -15,6 +15,7 @@ VERBS = {
     "invertlinks": ("jobs.invertlinks", "put the links of parsed segments into the link store"),
     "linkrank": ("jobs.linkrank", "PageRank over pages or hosts, into the crawldb's or the host store's"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
+    "domainstats": ("jobs.domainstats", "count requests by host, domain, suffix or tld, and status"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
 

@@ -20,12 +20,13 @@ from crawldb.errors import CobnutError, ConflictError, UsageError
 from crawldb.filesystem import Lock, configure, is_uri, resolve
 from crawldb.hosts import HOSTDB
 from crawldb.links import LINKDB, SOURCEDB
+from crawldb.robotstxt import ROBOTSDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
 from crawldb.store import CRAWLDB, Kind, Store
 from jobs import control
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, LINKDB, SOURCEDB)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, ROBOTSDB, LINKDB, SOURCEDB)}
 """The stores that a crawl directory may have, by name."""
 
 
@@ -38,13 +39,15 @@ class Run:
     control: str
     store: Store = field(init=False)
     hosts: Store = field(init=False)
+    robots: Store = field(init=False)
     segments: Segments = field(init=False)
     _held: dict[str, Lock] = field(default_factory=dict)
     _copies: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = Store(self.crawl_dir)
-        self.hosts = self.store_named("hostdb")
+        self.hosts = self.store_named(HOSTDB.name)
+        self.robots = self.store_named(ROBOTSDB.name)
         self.segments = Segments(self.crawl_dir)
 
     def store_named(self, name: str) -> Store:

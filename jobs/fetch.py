@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,12 @@ class Fetch(CrawlJob):
             chunks.add(result)
             progress.update()
 
+        # What generate found out for this task's hosts stands beside the rules by name, for hosts that it did not know.
+        delays = replace(self.settings.hosts, delay=[*self.settings.hosts.delay, *item["delays"]])
+        settings = replace(self.settings, hosts=delays)
         engine = find(ENGINES, self.settings.fetch.engine, "fetch.engine")
         with chunks:
-            report = engine(requests, self.settings, keep, control.STOP, known_robots(segment, item["known"]))
+            report = engine(requests, settings, keep, control.STOP, known_robots(segment, item["known"]))
         learned = self._learned(segment, item["task"], report.robots)
         yield (
             None,
@@ -81,15 +85,21 @@ class Fetch(CrawlJob):
         )
 
     def _learned(self, segment: Segment, task: int, learned: list[KnownRobots]) -> list[shards.File]:
-        """What was learned of robots.txt files, with the Crawl-delay of each, as a file for the host store."""
+        """What was learned of robots.txt files, with the sitemaps and the Crawl-delay of each, as a file for the host
+        store."""
         if not learned:
             return []
-        delays = [
-            robots.read(known.body, known.truncated, self.settings).delay if known.body else None for known in learned
-        ]
-        with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.HOSTLIST) as writer:
-            writer.write(hostdb.learned((*known, delay) for known, delay in zip(learned, delays, strict=True)))
+        rows = [(*known, *self._said(known)) for known in learned]
+        with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.LEARNED) as writer:
+            writer.write(hostdb.learned(rows))
         return [writer.file]
+
+    def _said(self, known: KnownRobots) -> tuple[list[str] | None, float | None]:
+        """The sitemaps and the Crawl-delay of a robots.txt."""
+        if not known.body:
+            return None, None
+        sitemaps = robots.sitemap_lines(known.body, known.truncated)
+        return sitemaps or None, robots.read(known.body, known.truncated, self.settings).delay
 
 
 def known_robots(segment: Segment, name: str | None) -> list[KnownRobots]:
@@ -289,8 +299,9 @@ def run(run: Run, segment: Segment) -> int:
         say(f"fetch     {segment.name}: already fetched, nothing to do")
         return 0
     known = segment.files_by_task("hostlist")
+    delays = segment.manifest("fetchlist")["counts"].get("delays", {})
     items = [
-        {"task": task, "file": name, "known": known.get(task)}
+        {"task": task, "file": name, "known": known.get(task), "delays": delays.get(str(task), [])}
         for task, name in segment.files_by_task("fetchlist").items()
     ]
     records = run.job(Fetch, items, {"segment": segment.name}, "fetch", "pages")
