@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -388,6 +389,15 @@ def write_hostlists(
     return [writers[number].file for number in sorted(writers)]
 
 
+def known_of(snapshot: Snapshot, hosts: Sequence[str], fresh_since: int) -> pa.Table:
+    """Rows of schema.HOSTLIST: what is known of the robots.txt of these hosts, as `write_hostlists` chooses it."""
+    keys = fingerprints(sorted(set(hosts)))
+    keys = keys[shards.sort_order(keys)]
+    found = [_hostlist(_useful(table, fresh_since))
+             for table in snapshot.select(keys, ["fingerprint", "host", "robots"])]  # fmt: skip
+    return pa.concat_tables([schema.HOSTLIST.empty_table(), *found])
+
+
 def _useful(table: pa.Table, fresh_since: int) -> dict[str, Any]:
     """The robots.txt files of some hosts that are fresh or fail, as columns, and the row of each one's host."""
     lists = pa.concat_arrays(table["robots"].chunks)
@@ -430,6 +440,23 @@ def all_delays(snapshot: Snapshot) -> dict[str, float]:
 def _delays(table: pa.Table) -> dict[str, float]:
     asked = table.filter(table["crawl_delay"].is_valid())
     return dict(zip(asked["host"].to_pylist(), asked["crawl_delay"].to_pylist(), strict=True))
+
+
+SITEMAPS = pa.schema([("host", pa.string()), ("origin", pa.string()), ("sitemap", pa.string())])
+_SITEMAP_LINE = re.compile(rb"^[\0-\x20]*site-?maps?[\0-\x20]*:[\0-\x20]*([^#\r\n]+)", re.IGNORECASE | re.MULTILINE)
+
+
+def sitemaps(snapshot: Snapshot, shard: int | None = None) -> Iterator[pa.Table]:
+    """The sitemaps that the robots.txt of each origin named when it was last read, as they stand there."""
+    for table in snapshot.scan(["host", "robots"], shard):
+        rows = [
+            (host, robots["origin"], line.strip().decode("utf-8", "replace"))
+            for host, known in zip(table["host"].to_pylist(), table["robots"].to_pylist(), strict=True)
+            for robots in known or []
+            for line in _SITEMAP_LINE.findall((robots["body"] or b"").replace(b"\r", b"\n"))
+        ]
+        columns = [[row[place] for row in rows] for place in range(3)]
+        yield pa.table(columns, schema=SITEMAPS)
 
 
 def percentile(latency: pa.ChunkedArray, share: float) -> NDArray[np.float64]:

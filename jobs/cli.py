@@ -12,6 +12,7 @@ VERBS = {
     "fetch": ("jobs.fetch", "fetch a segment"),
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
+    "sitemaps": ("jobs.sitemaps", "put what sitemaps list into the crawldb"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }

@@ -21,10 +21,11 @@ from crawldb.filesystem import Lock, configure, is_uri, resolve
 from crawldb.hosts import HOSTDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
+from crawldb.sitemaps import SITEMAPDB
 from crawldb.store import CRAWLDB, Kind, Store
 from jobs import control
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, SITEMAPDB)}
 """The stores that a crawl directory may have, by name."""
 
 
