@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -49,6 +48,8 @@ _OF_THE_LATEST = {"crawl_delay": "robots_at", "rank": "ranked_at"}
 _NEVER = -(1 << 62)
 """Instead of a null where times are compared: earlier than all; -_NEVER is later than all."""
 _ROBOTS = [field.name for field in schema.ROBOTS]
+_KNOWN = [name for name in _ROBOTS if name != "sitemaps"]
+"""What a fetch task is told of a robots.txt."""
 _LOOKED_UP_AT_ONCE = 4096
 
 
@@ -195,6 +196,9 @@ def _same(robots: pa.StructArray, left: Ints, right: Ints) -> NDArray[np.bool_]:
     for name in _ROBOTS:
         column = robots.field(name)
         one, other = column.take(pa.array(left)), column.take(pa.array(right))
+        if pa.types.is_list(column.type):  # Arrow does not compare lists
+            same &= np.array([a == b for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True)], np.bool_)
+            continue
         equal = pc.equal(one, other).fill_null(False)
         same &= pc.or_(equal, pc.and_(one.is_null(), other.is_null())).to_numpy(zero_copy_only=False)
     return same
@@ -332,7 +336,8 @@ def _rows(columns: dict[str, Any], hosts: pa.Array) -> pa.Table:
 
 
 def learned(robots: Iterable[tuple[Any, ...]]) -> pa.Table:
-    """Rows of schema.HOSTLIST of tuples: the fields of schema.ROBOTS in their order (times in ms), and the crawl delay."""
+    """Rows of schema.HOSTLIST of tuples: the fields of schema.ROBOTS in their order (times in ms, `sitemaps` last), and
+    the crawl delay."""
     values = list(zip(*robots, strict=True)) or [()] * (len(_ROBOTS) + 1)
     hosts = [host_of_origin(origin) for origin in values[0]]
     columns = dict(zip([*_ROBOTS, "crawl_delay"], values, strict=True))
@@ -350,8 +355,8 @@ def learned(robots: Iterable[tuple[Any, ...]]) -> pa.Table:
 
 
 def known(hostlist: pa.Table) -> list[tuple[Any, ...]]:
-    """The fields of schema.ROBOTS in their order (times in ms), of each row of schema.HOSTLIST."""
-    columns = [hostlist[name] for name in _ROBOTS]
+    """The fields of schema.ROBOTS but the sitemaps in their order (times in ms), of each row of schema.HOSTLIST."""
+    columns = [hostlist[name] for name in _KNOWN]
     plain = [column.cast(pa.int64()) if column.type == schema.TIME else column for column in columns]
     return list(zip(*(column.to_pylist() for column in plain), strict=True))
 
@@ -407,7 +412,7 @@ def _useful(table: pa.Table, fresh_since: int) -> dict[str, Any]:
     row, robots = row[kept.to_numpy()], robots.take(kept)
     own = table.select(["fingerprint", "host"]).take(pa.array(row))
     return {"row": row, "fingerprint": own["fingerprint"], "host": own["host"],
-            **{name: robots.field(name) for name in _ROBOTS}}  # fmt: skip
+            **{name: robots.field(name) for name in _KNOWN}}  # fmt: skip
 
 
 def _hostlist(columns: dict[str, Any]) -> pa.Table:
@@ -443,20 +448,21 @@ def _delays(table: pa.Table) -> dict[str, float]:
 
 
 SITEMAPS = pa.schema([("host", pa.string()), ("origin", pa.string()), ("sitemap", pa.string())])
-_SITEMAP_LINE = re.compile(rb"^[\0-\x20]*site-?maps?[\0-\x20]*:[\0-\x20]*([^#\r\n]+)", re.IGNORECASE | re.MULTILINE)
 
 
 def sitemaps(snapshot: Snapshot, shard: int | None = None) -> Iterator[pa.Table]:
-    """The sitemaps that the robots.txt of each origin named when it was last read, as they stand there."""
+    """The sitemaps that the robots.txt of each origin named when it was last read, as they stand there: SITEMAPS.
+
+    `shard` limits it to one shard of the store.
+    """
     for table in snapshot.scan(["host", "robots"], shard):
-        rows = [
-            (host, robots["origin"], line.strip().decode("utf-8", "replace"))
-            for host, known in zip(table["host"].to_pylist(), table["robots"].to_pylist(), strict=True)
-            for robots in known or []
-            for line in _SITEMAP_LINE.findall((robots["body"] or b"").replace(b"\r", b"\n"))
-        ]
-        columns = [[row[place] for row in rows] for place in range(3)]
-        yield pa.table(columns, schema=SITEMAPS)
+        lists = pa.concat_arrays(table["robots"].chunks)
+        robots, host = lists.flatten(), table["host"].take(pc.list_parent_indices(lists))
+        named = robots.field("sitemaps")
+        origin = pc.list_parent_indices(named)
+        if len(origin):
+            columns = [host.take(origin), robots.field("origin").take(origin), pc.list_flatten(named)]
+            yield pa.Table.from_arrays(columns, schema=SITEMAPS)
 
 
 def percentile(latency: pa.ChunkedArray, share: float) -> NDArray[np.float64]:

@@ -241,6 +241,7 @@ PARSED_COLUMNS = (
 ROBOTS = pa.struct([
     ("origin", pa.string()), ("url", pa.string()), ("fetched_at", TIME), ("status", pa.int16()),
     ("body", pa.large_binary()), ("truncated", pa.bool_()), ("failing_since", TIME),
+    ("sitemaps", pa.list_(pa.string())),
 ])  # fmt: skip
 """What is known of one origin's robots.txt; the fields are those of HOSTLIST_COLUMNS by the same names."""
 
@@ -284,6 +285,8 @@ HOSTLIST_COLUMNS = (
     Column("truncated", pa.bool_(), "True: the file is longer", False),
     Column("failing_since", TIME, "When the attempts in a row began that ended with 5xx, 429 or no answer; null: it "
            "does not fail", None),
+    Column("sitemaps", pa.list_(pa.string()), "The sitemaps it names, as they stand there",
+           ["https://example.com/sitemap.xml"]),
     Column("crawl_delay", pa.float32(), "What it asks of us", 2.0, unit="seconds"),
 )  # fmt: skip
 """One robots.txt. `hostlist` says what was known of the hosts of a fetch task, `hosts` what the task learned."""

@@ -81,15 +81,21 @@ class Fetch(CrawlJob):
         )
 
     def _learned(self, segment: Segment, task: int, learned: list[KnownRobots]) -> list[shards.File]:
-        """What was learned of robots.txt files, with the Crawl-delay of each, as a file for the host store."""
+        """What was learned of robots.txt files, with the sitemaps and the Crawl-delay of each, as a file for the host
+        store."""
         if not learned:
             return []
-        delays = [
-            robots.read(known.body, known.truncated, self.settings).delay if known.body else None for known in learned
-        ]
+        rows = [(*known, *self._said(known)) for known in learned]
         with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.HOSTLIST) as writer:
-            writer.write(hostdb.learned((*known, delay) for known, delay in zip(learned, delays, strict=True)))
+            writer.write(hostdb.learned(rows))
         return [writer.file]
+
+    def _said(self, known: KnownRobots) -> tuple[list[str] | None, float | None]:
+        """The sitemaps and the Crawl-delay of a robots.txt."""
+        if not known.body:
+            return None, None
+        sitemaps = robots.sitemap_lines(known.body, known.truncated)
+        return sitemaps or None, robots.read(known.body, known.truncated, self.settings).delay
 
 
 def known_robots(segment: Segment, name: str | None) -> list[KnownRobots]:

@@ -39,7 +39,8 @@ def host_row(host: str, number: int) -> Row:
     robots = [
         {"origin": origin, "url": f"{origin}/robots.txt", "fetched_at": NOW + random.randint(0, 2),
          "status": random.choice([None, 200, 404]), "body": random.choice([None, b"", b"\x00", b"Disallow: /"]),
-         "truncated": False, "failing_since": time()}
+         "truncated": False, "failing_since": time(),
+         "sitemaps": random.choice([None, [], [f"{origin}/1.xml"], ["/2.xml", "ftp://x/3"]])}
         for origin in origins
     ]  # fmt: skip
     outcomes = {outcome.name: random.randint(0, 3) for outcome in FetchOutcome}
@@ -164,7 +165,7 @@ def test_an_empty_chunk_tells_nothing() -> None:
 
 
 def known(host: str, at: int = NOW, **values: Any) -> tuple[Any, ...]:
-    """The fields of schema.ROBOTS."""
+    """The fields of schema.ROBOTS but the sitemaps."""
     origin = f"https://{host}"
     fields: Row = {"origin": origin, "url": f"{origin}/robots.txt", "fetched_at": at, "status": 200,
                    "body": b"User-agent: *\n", "truncated": False, "failing_since": None, **values}  # fmt: skip
@@ -173,7 +174,7 @@ def known(host: str, at: int = NOW, **values: Any) -> tuple[Any, ...]:
 
 def test_learned_files_are_rows_and_rows_are_files_again() -> None:
     entries = [known("a.test:8443"), known("b.test", status=None, body=None, failing_since=NOW - 5, truncated=True)]
-    rows = hosts.learned([(*entry, delay) for entry, delay in zip(entries, (2.5, None), strict=True)])
+    rows = hosts.learned([(*entry, None, delay) for entry, delay in zip(entries, (2.5, None), strict=True)])
     assert rows.schema.equals(schema.HOSTLIST)
     assert sorted(hosts.known(rows)) == sorted(entries)
     merged = {row["host"]: row for row in as_rows(hosts.merge([hosts.of_robots(rows)]))}
@@ -183,11 +184,36 @@ def test_learned_files_are_rows_and_rows_are_files_again() -> None:
 
 
 def test_a_file_that_fails_leaves_the_crawl_delay_as_it_was() -> None:
-    before = hosts.of_robots(hosts.learned([(*known("a.test"), 2.5)]))
+    before = hosts.of_robots(hosts.learned([(*known("a.test"), None, 2.5)]))
     failed = known("a.test", NOW + 1, status=503, body=None, failing_since=NOW + 1)
-    after = hosts.merge([before, hosts.of_robots(hosts.learned([(*failed, None)]))])
+    after = hosts.merge([before, hosts.of_robots(hosts.learned([(*failed, None, None)]))])
     assert after["crawl_delay"].to_pylist() == [2.5]
     assert [robots["status"] for robots in after["robots"][0].as_py()] == [503]
+
+
+def test_sitemaps_are_those_that_each_origin_named_last(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), HOSTDB)
+    first = [
+        (*known("a.test"), ["https://a.test/1.xml", "https://b.test/2.xml"], None),
+        (*known("a.test:8443"), ["/3.xml"], None),
+        (*known("b.test"), None, None),
+        (*known("c.test"), ["https://c.test/old.xml"], None),
+    ]
+    later = [(*known("c.test", NOW + 1), ["https://c.test/new.xml"], None)]
+    entry = LogEntry(-1, "new", 0, 2, None, ())
+    for learned in (first, later):
+        entry = commit(store, entry, hosts.merge([hosts.of_robots(hosts.learned(learned))]))
+    expected = [
+        ("a.test", "https://a.test", "https://a.test/1.xml"),
+        ("a.test", "https://a.test", "https://b.test/2.xml"),
+        ("a.test", "https://a.test:8443", "/3.xml"),
+        ("c.test", "https://c.test", "https://c.test/new.xml"),
+    ]
+    snapshot = store.snapshot()
+    for shards_ in ([None], [0, 1]):
+        tables = [table for shard in shards_ for table in hosts.sitemaps(snapshot, shard)]
+        assert all(table.schema.equals(hosts.SITEMAPS) for table in tables)
+        assert sorted(tuple(row.values()) for table in tables for row in as_rows(table)) == expected
 
 
 @pytest.mark.parametrize(
@@ -246,14 +272,15 @@ def test_the_state_is_all_deltas_merged(
 def many(number: int, body: int = 40, at: int = NOW) -> pa.Table:
     """What was learned of the robots.txt of so many hosts."""
     return hosts.learned(
-        (*known(f"m{place}.test", at, body=b"#" * body), place / 8 if place % 2 else None) for place in range(number)
+        (*known(f"m{place}.test", at, body=b"#" * body), None, place / 8 if place % 2 else None)
+        for place in range(number)
     )
 
 
 def test_hostlists_hold_what_is_fresh_or_fails_of_each_tasks_hosts(tmp_path: Path) -> None:
     store = Store(str(tmp_path), HOSTDB)
-    stale = [(*known(f"s{place}.test", NOW - DAY), None) for place in range(20)]
-    failing = [(*known("f.test", NOW - DAY, status=503, body=None, failing_since=NOW - 9 * DAY), None)]
+    stale = [(*known(f"s{place}.test", NOW - DAY), None, None) for place in range(20)]
+    failing = [(*known("f.test", NOW - DAY, status=503, body=None, failing_since=NOW - 9 * DAY), None, None)]
     learned = [hosts.of_robots(many(9000)), hosts.of_robots(hosts.learned(stale + failing))]
     commit(store, LogEntry(-1, "new", 0, 4, None, ()), hosts.merge(learned))
     segment = Segments(str(tmp_path)).begin(NOW, 0)
