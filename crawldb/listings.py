@@ -8,7 +8,6 @@ XML and fetches nothing; what was left out, and why, is counted for the caller.
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections import Counter
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from crawldb import schema, shards
 from crawldb.fingerprint import plain_fingerprints, url_fingerprint
 from crawldb.settings import Settings
-from crawldb.urlfilters import Link, build
+from crawldb.urlfilters import Link, build, certainly_wanted
 from crawldb.urls import are_plain, canonicalize, host_of, hosts_of
 
 MAX_URL = 2048
@@ -101,6 +100,7 @@ class Listings:
     def __init__(self, settings: Settings, now: int) -> None:
         """`now`: UTC milliseconds; when the URLs count as listed."""
         self._verdict = build(settings)
+        self._certain = certainly_wanted(settings, link_depth=1)
         self._injected = settings.score.injected
         self._now = now
 
@@ -116,10 +116,11 @@ class Listings:
         kept, urls, plain = self._canonical(entries.urls, counts, base)
         if scope is not None and len(kept):
             inside = _inside(urls, scope)
-            counts["out_of_scope"] += int(len(kept) - np.count_nonzero(inside))
-            kept, plain, urls = kept[inside], plain[inside], urls.take(pa.array(np.flatnonzero(inside)))
+            if not inside.all():
+                counts["out_of_scope"] += int(len(kept) - np.count_nonzero(inside))
+                kept, plain, urls = kept[inside], plain[inside], urls.take(pa.array(np.flatnonzero(inside)))
         hosts = _hosts(urls, plain)
-        wanted = self._wanted(urls, hosts, counts)
+        wanted = self._wanted(urls, plain, hosts, counts)
         if not wanted.all():
             rows = pa.array(np.flatnonzero(wanted))
             kept, plain, urls, hosts = kept[wanted], plain[wanted], urls.take(rows), hosts.take(rows)
@@ -151,14 +152,23 @@ class Listings:
         kept = np.flatnonzero(usable)
         return kept, pa.array([spelled[row] for row in kept.tolist()], pa.string()), plain[kept]
 
-    def _wanted(self, urls: pa.Array, hosts: pa.Array, counts: Counter[str]) -> NDArray[np.bool_]:
+    def _wanted(
+        self, urls: pa.Array, plain: NDArray[np.bool_], hosts: pa.Array, counts: Counter[str]
+    ) -> NDArray[np.bool_]:
         """Which URLs pass the filters, each as a link within its own host, which stands for it."""
-        verdict = self._verdict
-        wanted = np.ones(len(urls), np.bool_)
-        for row, (url, host) in enumerate(zip(urls.to_pylist(), hosts.to_pylist(), strict=True)):
-            reason = verdict(Link(url, host, host, 1))
-            if reason is not None:
-                wanted[row] = False
+        wanted = np.zeros(len(urls), np.bool_)
+        if self._certain is not None:
+            rows = np.flatnonzero(plain)
+            wanted[rows] = self._certain(urls if len(rows) == len(urls) else urls.take(pa.array(rows)))
+        doubtful = np.flatnonzero(~wanted)
+        some = pa.array(doubtful)
+        for row, url, host in zip(
+            doubtful.tolist(), urls.take(some).to_pylist(), hosts.take(some).to_pylist(), strict=True
+        ):
+            reason = self._verdict(Link(url, host, host, 1))
+            if reason is None:
+                wanted[row] = True
+            else:
                 counts[reason] += 1
         return wanted
 
@@ -172,7 +182,7 @@ class Listings:
         lastmods = entries.lastmods if whole else [entries.lastmods[row] for row in place]
         changefreqs = entries.changefreqs if whole else [entries.changefreqs[row] for row in place]
         priorities = entries.priorities if whole else [entries.priorities[row] for row in place]
-        lastmod = _read_each(lastmods, functools.partial(_lastmod_by, self._now), "bad_lastmod", counts)
+        lastmod = _lastmods(lastmods, self._now, counts)
         changefreq = _read_each(changefreqs, _changefreq, "bad_changefreq", counts)
         priority = pa.array(_read_each(priorities, _priority, "bad_priority", counts), pa.float32())
         score = priority.cast(pa.float64()).fill_null(DEFAULT_PRIORITY).to_numpy(zero_copy_only=False) * self._injected
@@ -187,7 +197,7 @@ class Listings:
             "discovered_from": pa.repeat(pa.scalar(source, schema.FINGERPRINT), rows),
             "linked_at": now,
             "listed": pa.repeat(True, rows),
-            "lastmod": pa.array(lastmod, pa.int64()).cast(schema.TIME),
+            "lastmod": lastmod,
             "changefreq": pa.array(changefreq, pa.string()).dictionary_encode(),
             "sitemap_priority": priority,
         }
@@ -271,14 +281,41 @@ def w3c_time(text: str) -> int | None:
 
 
 _DAY = 86_400_000
+_DATE = r"^[12][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+_USUAL_DATES = (
+    (f"{_DATE}$", pa.timestamp("ms")),
+    (f"{_DATE}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])$", schema.TIME),
+)
+"""What Arrow reads as `w3c_time` does, and cannot fail to: days after the 28th are left to that."""
 
 
-def _lastmod_by(now: int, text: str) -> int | None:
-    """A lastmod in the future would call its page modified for ever; within a day it is another zone's today."""
-    time = w3c_time(text)
-    if time is None or time > now + _DAY:
-        return None
-    return min(time, now)
+def _lastmods(texts: list[str | None], now: int, counts: Counter[str]) -> pa.Array:
+    """The lastmods as times, null for what is none.
+
+    One in the future would call its page modified for ever; within a day it is another zone's today.
+    """
+    rows = len(texts)
+    times = np.zeros(rows, np.int64)
+    known = np.zeros(rows, np.bool_)
+    given = np.fromiter((text is not None for text in texts), np.bool_, rows)
+    if given.any():
+        column = pa.array(texts, pa.string())
+        for pattern, kind in _USUAL_DATES:
+            usual = np.flatnonzero(
+                pc.match_substring_regex(column, pattern).fill_null(False).to_numpy(zero_copy_only=False)
+            )
+            if len(usual):
+                read = (column if len(usual) == rows else column.take(pa.array(usual))).cast(kind)
+                times[usual] = read.cast(pa.int64()).to_numpy()
+                known[usual] = True
+        others = np.flatnonzero(given & ~known).tolist()
+        values = {text: w3c_time(text) for text in {texts[row] for row in others} if text is not None}
+        for row in others:
+            if (value := values[texts[row] or ""]) is not None:
+                times[row], known[row] = value, True
+        known &= times <= now + _DAY
+        counts["bad_lastmod"] += int(np.count_nonzero(given & ~known))
+    return pa.array(np.minimum(times, now), pa.int64(), mask=~known).cast(schema.TIME)
 
 
 def _changefreq(text: str) -> str | None:

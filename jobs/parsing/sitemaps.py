@@ -7,9 +7,10 @@ document declares are never expanded. Extensions (images, video, news, xhtml:lin
 
 from __future__ import annotations
 
+import codecs
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from lxml import etree
@@ -74,7 +75,9 @@ class SitemapReader:
         elif sniff(head) in (HTML, XHTML):
             self._fails("not_a_sitemap", "an HTML page")
         else:
-            yield from self._xml_with_mending()
+            done = yield from self._plain_urlset()
+            if done >= 0:
+                yield from self._xml_with_mending(done)
         if self._truncated:
             self.reason, self.detail = "too_large", f"more than {self._max_bytes:,} bytes; the rest is left out"
 
@@ -136,10 +139,47 @@ class SitemapReader:
 
     # -- XML ---------------------------------------------------------------------------------------------
 
-    def _xml_with_mending(self) -> Iterator[Entries]:
-        """The entries up to the first error; of the two commonest errors, a wrong encoding and a bare &, it is mended,
-        and reading begins again, what was read before left out."""
-        done, encoding, mend = 0, None, False
+    def _plain_urlset(self) -> Generator[Entries, None, int]:
+        """The entries of a urlset as nearly every program writes it, read by a pattern in a fifth of the time.
+
+        Returns -1 if that was all; else how many it read before something that takes an XML parser to understand.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        done, text, begun = 0, "", False
+        found: list[tuple[str | None, ...]] = []
+        try:
+            for block in self._blocks():
+                text += decoder.decode(block)
+                if not begun:
+                    head = _URLSET_HEAD.match(text.removeprefix("\ufeff"))
+                    if head is None:
+                        return 0
+                    text, begun = text.removeprefix("\ufeff")[head.end() :], True
+                    self.format, self.charset = URLSET, "utf-8"
+                end = 0
+                for entry in iter(_PLAIN_URL.scanner(text).match, None):  # type: ignore[attr-defined]
+                    found.append(entry.groups())
+                    end = entry.end()
+                text = text[end:]
+                if len(found) >= BATCH:
+                    yield _columns(found)
+                    done += len(found)
+                    found = []
+                if len(text) > _LONGEST_ENTRY:
+                    break
+            if found:
+                yield _columns(found)
+                done += len(found)
+            if self._truncated or _URLSET_END.fullmatch(text + decoder.decode(b"", final=True)):
+                return -1
+        except UnicodeDecodeError:
+            pass
+        return done
+
+    def _xml_with_mending(self, done: int) -> Iterator[Entries]:
+        """The entries up to the first error, without the first `done`; of the two commonest errors, a wrong encoding and
+        a bare &, it is mended, and reading begins again, what was read before left out."""
+        encoding, mend = None, False
         while True:
             count = 0
             try:
@@ -221,6 +261,29 @@ _AMPERSAND_ERRORS = frozenset({
     etree.ErrorTypes.ERR_NAME_REQUIRED, etree.ErrorTypes.ERR_ENTITYREF_SEMICOL_MISSING,
     etree.ErrorTypes.ERR_INVALID_CHARREF, etree.ErrorTypes.ERR_ENTITYREF_NO_NAME,
 })  # fmt: skip
+
+
+_URLSET_HEAD = re.compile(
+    r"""\s*(?:<\?xml\ version=["']1\.0["'](?:\ encoding=["'](?:UTF|utf)-8["'])?(?:\ standalone=["']yes["'])?\ ?\?>\s*)?
+    (?:<\?xml-stylesheet\ [^<>?&\x00-\x08\x0b-\x1f]*\?>\s*)?<urlset(?:\s+[\w:]+="[^"<&\x00-\x1f]*")*\s*>""",
+    re.VERBOSE | re.ASCII,
+)
+_VALUE = r"([^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*)"
+_PLAIN_URL = re.compile(
+    rf"\s*<url>\s*<loc>{_VALUE.replace('*', '+')}</loc>\s*(?:<lastmod>{_VALUE}</lastmod>\s*)?"
+    rf"(?:<changefreq>{_VALUE}</changefreq>\s*)?(?:<priority>{_VALUE}</priority>\s*)?</url>",
+    re.ASCII,
+)
+"""An entry that is well-formed and means what it says whatever stands around it: no references, comments or others."""
+_URLSET_END = re.compile(r"\s*</urlset>\s*", re.ASCII)
+_LONGEST_ENTRY = 1 << 16
+
+
+def _columns(found: list[tuple[str | None, ...]]) -> Entries:
+    urls, *others = (
+        [value.strip() or None if value else None for value in column] for column in zip(*found, strict=True)
+    )
+    return Entries([url or "" for url in urls], *others)
 
 
 def _usable(charset: str | None) -> str | None:

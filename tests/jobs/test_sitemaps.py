@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crawldb.fingerprint import url_fingerprint
-from crawldb.settings import Settings
 from crawldb.sitemaps import SITEMAPDB, task_of
 from crawldb.store import Store
-from crawldb.urls import host_of
 from jobs import cli, sitemaps
-from jobs.base import run_job
 from tests.crawldb import killed_writers
 from tests.jobs.fetching.conftest import Server, answer
 
@@ -68,7 +65,11 @@ class Crawl:
     @property
     def listed(self) -> list[str]:
         """The paths of what sitemaps brought."""
-        return sorted(url.partition(str(self.server.port))[2] for url, row in self.rows.items() if row["linked_at"] or row["depth"])
+        return sorted(
+            url.partition(str(self.server.port))[2]
+            for url, row in self.rows.items()
+            if row["linked_at"] or row["depth"]
+        )
 
     @property
     def read(self) -> dict[str, dict[str, Any]]:
@@ -123,7 +124,9 @@ def test_every_sitemap_is_told_with_what_came_of_it(crawl: Crawl, server: Server
     feed = f"<rss><channel><item><link>{url('/news')}</link><pubDate>Fri, 02 Jan 2026 00:00:00 GMT</pubDate></item></channel></rss>"
     server.on("/feed", answer(200, gzip.compress(feed.encode()), "Content-Encoding: gzip"))
     server.on("/zipped.xml.gz", answer(200, gzip.compress(urlset(url("/zipped")))))
-    crawl.know(A, robots="User-agent: *\nDisallow: /private\n" + "".join(f"Sitemap: {url('/' + name)}\n" for name in names))
+    crawl.know(
+        A, robots="User-agent: *\nDisallow: /private\n" + "".join(f"Sitemap: {url('/' + name)}\n" for name in names)
+    )
     crawl.options += ["--set", "sitemap.max_urls=4"]
     said = crawl.run("sitemaps")
     reasons = {path: row["reason"] for path, row in crawl.read.items()}
@@ -242,7 +245,9 @@ def test_mistakes_are_one_line(crawl: Crawl) -> None:
 
 def test_urls_filters_have_their_say(crawl: Crawl, server: Server) -> None:
     url = server.url
-    server.on("/sitemap.xml", answer(200, urlset(url("/a"), url("/b.png"), url("/1/1/1/1"), url("/c?sid=" + "0a1b2c3d" * 4))))
+    server.on(
+        "/sitemap.xml", answer(200, urlset(url("/a"), url("/b.png"), url("/1/1/1/1"), url("/c?sid=" + "0a1b2c3d" * 4)))
+    )
     crawl.know(A)
     crawl.run("sitemaps")
     left_out = dict(crawl.read["/sitemap.xml"]["left_out"])
