@@ -27,9 +27,9 @@ import pyarrow as pa
 
 from crawldb import schema, shards, update
 from crawldb.hosts import HOSTDB
-from crawldb.sitemaps import SITEMAPDB
 from crawldb.segments import DATASETS, Segments
 from crawldb.settings import Policy, StoreSettings
+from crawldb.sitemaps import SITEMAPDB
 from crawldb.store import LogEntry, Store
 from tests.crawldb import tables
 
