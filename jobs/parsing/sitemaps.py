@@ -268,13 +268,14 @@ _URLSET_HEAD = re.compile(
     (?:<\?xml-stylesheet\ [^<>?&\x00-\x08\x0b-\x1f]*\?>\s*)?<urlset(?:\s+[\w:]+="[^"<&\x00-\x1f]*")*\s*>""",
     re.VERBOSE | re.ASCII,
 )
-_VALUE = r"([^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*)"
+_CHARACTERS = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]"
+_VALUE = f"({_CHARACTERS}*)"
 _PLAIN_URL = re.compile(
-    rf"\s*<url>\s*<loc>{_VALUE.replace('*', '+')}</loc>\s*(?:<lastmod>{_VALUE}</lastmod>\s*)?"
+    rf"\s*<url>\s*<loc>({_CHARACTERS}+(?:&amp;{_CHARACTERS}*)*)</loc>\s*(?:<lastmod>{_VALUE}</lastmod>\s*)?"
     rf"(?:<changefreq>{_VALUE}</changefreq>\s*)?(?:<priority>{_VALUE}</priority>\s*)?</url>",
     re.ASCII,
 )
-"""An entry that is well-formed and means what it says whatever stands around it: no references, comments or others."""
+"""An entry that is well-formed and means what it says whatever stands around it: no reference but &amp;, no comment, nothing else."""
 _URLSET_END = re.compile(r"\s*</urlset>\s*", re.ASCII)
 _LONGEST_ENTRY = 1 << 16
 
@@ -283,7 +284,7 @@ def _columns(found: list[tuple[str | None, ...]]) -> Entries:
     urls, *others = (
         [value.strip() or None if value else None for value in column] for column in zip(*found, strict=True)
     )
-    return Entries([url or "" for url in urls], *others)
+    return Entries([url.replace("&amp;", "&") if url else "" for url in urls], *others)
 
 
 def _usable(charset: str | None) -> str | None:
