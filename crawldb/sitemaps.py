@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from crawldb import hosts as hostdb
 from crawldb import schema, shards
@@ -116,6 +117,21 @@ def last_readings(snapshot: Snapshot, wanted: Sequence[Wanted]) -> dict[bytes, d
         table = table.set_column(1, "read_at", table["read_at"].cast(pa.int64()))
         known.update((row.pop("fingerprint"), row) for row in table.to_pylist())
     return known
+
+
+def read_since(snapshot: Snapshot, time: int) -> NDArray[np.uint8]:
+    """The keys, sorted, of the sitemaps that were last read at `time` (UTC milliseconds) or later."""
+    found = [np.empty((0, 20), np.uint8)]
+    for table in snapshot.scan(["fingerprint", "read_at"]):
+        late = table["read_at"].cast(pa.int64()).to_numpy() >= time
+        found.append(shards.key_bytes(table["fingerprint"])[late])
+    return np.concatenate(found)
+
+
+def without(wanted: Sequence[Wanted], keys: NDArray[np.uint8]) -> list[Wanted]:
+    """Those that are not among `keys` (sorted)."""
+    own = np.frombuffer(b"".join(one.fingerprint for one in wanted), np.uint8).reshape(-1, 20)
+    return [one for one, known in zip(wanted, shards.contains(keys, own).tolist(), strict=True) if not known]
 
 
 def readings(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -84,10 +84,6 @@ class Sitemaps(CrawlJob):
         known = run.store_named("sitemapdb").snapshot_or_new(self.settings.store)
         wanted = _read_list(run, name)
         last = sitemapdb.last_readings(known, wanted)
-        before = self.context["read_before"]
-        wanted = [
-            one for one in wanted if one.hops or one.index or before > last.get(one.fingerprint, _NEVER)["read_at"]
-        ]
         hosts = run.hosts.snapshot_or_new(self.settings.store)
         settings = _settings_for_sitemaps(self.settings)
         fetching = InTurns(find(ENGINES, settings.fetch.engine, "fetch.engine"), settings, control.STOP)
@@ -160,9 +156,6 @@ class Sitemaps(CrawlJob):
             return [reader.read().select(store.kind.delta.names)]
         finally:
             reader.close()
-
-
-_NEVER = {"read_at": -1}
 
 
 def _settings_for_sitemaps(settings: Settings) -> Settings:
@@ -372,16 +365,18 @@ def run(
     tasks = run.settings.generate.tasks or run.processes()
     context: dict[str, Any] = {
         "now": now_ms(), "tasks": tasks, "version": snapshot.version + 1, "shards": snapshot.shards,
-        "sitemapdb": read.version + 1, "read_before": read_before, "earlier": {},
+        "sitemapdb": read.version + 1, "earlier": {},
         "conditional": conditional and run.settings.fetch.conditional and not run.settings.schedule.orphan_after,
     }  # fmt: skip
     lists = Lists(run, snapshot.version + 1, tasks)
     written: dict[str, shards.File] = {}
     told: list[Record] = []
     try:
-        items = _items_of_files(run, files, url, lists) if files else _items_of_robots(run, lists)
-        if items:
-            user_agent(run.settings)  # refuse now rather than in the tasks
+        items = _items_of_files(run, files, url, lists) if files else _items_of_robots(run, lists, read, read_before)
+        if not items:
+            say(f"sitemaps  {'none is named' if read_before == _ALL else 'none is due'} {watch}")
+            return 0
+        user_agent(run.settings)  # refuse now rather than in the tasks
         while items:
             records = run.job(Sitemaps, items, context, "sitemaps", "sitemaps")
             if any(record.get("key") == _SITEMAPS for record in records):  # it has what the run before had, too
@@ -446,11 +441,12 @@ class Lists:
         self._store.fs.remove_if_empty(f"{self._store.path}/{self._version:08d}-sitemaps")
 
 
-def _items_of_robots(run: Run, lists: Lists) -> list[dict[str, Any]]:
+def _items_of_robots(run: Run, lists: Lists, read: Snapshot, read_before: int) -> list[dict[str, Any]]:
     hosts = run.hosts.snapshot_or_new(run.settings.store)
+    recent = sitemapdb.read_since(read, read_before) if read_before != _ALL else None
     for shard in range(hosts.shards):
         for wanted in sitemapdb.named_by_robots(hosts, shard):
-            lists.add(wanted)
+            lists.add(wanted if recent is None else sitemapdb.without(wanted, recent))
     return lists.items()
 
 

@@ -20,9 +20,11 @@ from crawldb.sitemaps import (
     last_readings,
     merge,
     of_reason,
+    read_since,
     readings,
     task_of,
     to_table,
+    without,
 )  # fmt: skip
 from crawldb.store import Store
 from tests.crawldb.tables import NOW
@@ -81,6 +83,10 @@ def test_the_last_readings_are_found(tmp_path: Path) -> None:
         wanted[1].fingerprint: {"read_at": NOW, "format": None, "etag": '"x"', "last_modified": None},
     }
     assert last_readings(snapshot, []) == {}
+    assert without(wanted, read_since(snapshot, NOW)) == wanted[2:]
+    assert without(wanted, read_since(snapshot, NOW + 1)) == wanted[1:]
+    assert without(wanted, read_since(snapshot, NOW + 6)) == wanted
+    assert without([], read_since(store.new(Settings().store), 0)) == []
 
 
 _wanted = st.builds(

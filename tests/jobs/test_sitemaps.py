@@ -268,6 +268,7 @@ def test_the_loop_reads_sitemaps_that_are_due(crawl: Crawl, server: Server) -> N
     for when, interval, times in [("once", 0, 1), ("always", 86400, 1), ("always", 0, 2)]:
         crawl.run("crawl", "1", "--sitemaps", when, "--set", f"sitemap.interval={interval}")
         assert len(server.asked("/sitemap.xml")) == times
+    assert "sitemaps  none is due" in crawl.run("sitemaps", "--due")
     assert server.asked("/sitemap.xml")[-1].headers["If-None-Match"] == '"one"'
 
 
