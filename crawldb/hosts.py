@@ -480,6 +480,17 @@ def write_hostlists(
     return [writers[number].file for number in sorted(writers)]
 
 
+def known_of(snapshot: Snapshot, robots: Snapshot, hosts: Sequence[str], fresh_since: int) -> pa.Table:
+    """Rows of schema.HOSTLIST: what is known of the robots.txt of these hosts, as `write_hostlists` chooses it."""
+    keys = fingerprints(sorted(set(hosts)))
+    keys = keys[shards.sort_order(keys)]
+    found = [schema.HOSTLIST.empty_table()]
+    for table in snapshot.select(keys, ["fingerprint", "robots"]):
+        origins, row = _useful(table, fresh_since)
+        found += [files for files, _ in _files(robots, origins, np.zeros(len(row), np.int64))]
+    return pa.concat_tables(found)
+
+
 def _useful(table: pa.Table, fresh_since: int) -> tuple[list[str], Ints]:
     """The origins of some hosts whose robots.txt is fresh or fails, and the row of each one's host."""
     lists = _whole(table["robots"])

@@ -331,6 +331,40 @@ SOURCE_COLUMNS = (
 )  # fmt: skip
 """What is known of each page whose links the link store has, or had."""
 
+_SITEMAP = (
+    Column("fingerprint", FINGERPRINT, "Of the plain GET of its URL, the key of the sitemap store",
+           "a9993e364706816aba3e25717850c26c9cd0d89d", nullable=False),
+    Column("url", pa.string(), "The canonical URL it was asked for by", "https://example.com/sitemap.xml",
+           nullable=False),
+    Column("host", NAME, "The URL's host, without port", "example.com", nullable=False),
+)  # fmt: skip
+
+SITEMAP_COLUMNS = (
+    *_SITEMAP,
+    Column("read_at", TIME, "When it was last asked for", "2026-11-24T10:15:00.000Z", nullable=False),
+    Column("http_status", pa.int16(), "Status code of the answer; null when there was none", 200),
+    Column("reason", NAME, "Why it was not, or not wholly, read (bad_xml, robots_denied, …); null: it was", None),
+    Column("detail", pa.string(), "More about the reason: the place of the error, where it redirects to", None),
+    Column("format", NAME, "urlset, index, rss, atom or text; null: it was not read", "urlset"),
+    Column("bytes", pa.int64(), "That were read, gzip undone", 30_000, unit="bytes"),
+    Column("entries", pa.int64(), "URLs, or of an index sitemaps, that it names", 1200),
+    Column("listed", pa.int64(), "Of them: that entered the crawldb, or were asked for", 1190),
+    Column("left_out", pa.map_(pa.string(), pa.int64()), "The others, by reason; and values passed over (bad_lastmod, …)",
+           {"out_of_scope": 10}),
+    Column("index", FINGERPRINT, "The index that names it; null: robots.txt or a list does", None),
+    Column("etag", pa.string(), "The server's ETag, of a sitemap that was wholly read", '"abc"'),
+    Column("last_modified", pa.string(), "Its Last-Modified, likewise", "Tue, 24 Nov 2026 10:00:00 GMT"),
+)  # fmt: skip
+
+SITEMAPLIST_COLUMNS = (
+    *_SITEMAP,
+    Column("authority", pa.string(), "A host (with port, if not the scheme's own) whose robots.txt names it, or the "
+           "index that leads to it; null: none", "example.com"),
+    Column("hops", pa.int8(), "Redirects that led there", 0, nullable=False),
+    Column("index", FINGERPRINT, "The index that names it", None),
+)  # fmt: skip
+"""What one task of the sitemaps job is to read: a row for each authority of a sitemap."""
+
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The Arrow schema of a dataset, its descriptions and units in the fields' metadata."""
@@ -351,6 +385,8 @@ HOSTLIST = arrow_schema(HOSTLIST_COLUMNS)
 LINK = arrow_schema(LINK_COLUMNS)
 SOURCE = arrow_schema(SOURCE_COLUMNS)
 LEARNED = arrow_schema(LEARNED_COLUMNS)
+SITEMAP = arrow_schema(SITEMAP_COLUMNS)
+SITEMAPLIST = arrow_schema(SITEMAPLIST_COLUMNS)
 
 
 def codes(column: pa.ChunkedArray | pa.Array, names: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int8]]:

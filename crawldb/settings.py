@@ -289,6 +289,27 @@ class ParseSettings:
 
 
 @dataclass
+class SitemapSettings:
+    """Sitemaps: which are read, and within which bounds (sitemaps.org's by default)."""
+
+    read: str = _setting(
+        "never",
+        "When the round loop reads the sitemaps that robots.txt files name, before generate: never, once (each one "
+        "once), always (again when interval has passed).",
+        one_of=("never", "once", "always"),
+    )
+    interval: int = _setting(86400, "A sitemap is due again after this.", unit="seconds")
+    max_bytes: int = _setting(50 << 20, "Read of one sitemap, decompressed; the rest is left out.", unit="bytes")
+    max_urls: int = _setting(50_000, "URLs read of one sitemap, and sitemaps of one index; the rest is left out.")
+    connections: int = _setting(8, "Sitemaps fetched at once in one task: each may take max_bytes of memory.")
+    scope: bool = _setting(
+        True,
+        "A sitemap may list what is below its own directory, and anything of the hosts whose robots.txt names it. "
+        "false: anything.",
+    )
+
+
+@dataclass
 class FilterSettings:
     """Which URLs may enter the crawldb. All filters in `use` must pass; the first refusal is the reason."""
 
@@ -492,6 +513,7 @@ class Settings:
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     hosts: HostsSettings = field(default_factory=HostsSettings)
     parse: ParseSettings = field(default_factory=ParseSettings)
+    sitemap: SitemapSettings = field(default_factory=SitemapSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
@@ -657,6 +679,9 @@ def _check(settings: Settings) -> None:
     for name in ("tabs", "max_seconds", "max_bytes", "pages_per_browser"):
         if getattr(settings.browser, name) <= 0:
             raise UsageError(f"browser.{name} = {getattr(settings.browser, name)}: must be more than 0")
+    for name in ("max_bytes", "max_urls", "connections"):
+        if getattr(settings.sitemap, name) <= 0:
+            raise UsageError(f"sitemap.{name} = {getattr(settings.sitemap, name)}: must be more than 0")
     store, fetch = settings.store, settings.fetch
     if store.shards < 1 or store.shards & (store.shards - 1) or store.shards > 1 << 16:
         raise UsageError(f"store.shards = {store.shards}: expected a power of two up to 65536")

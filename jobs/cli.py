@@ -14,6 +14,7 @@ VERBS = {
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
     "invertlinks": ("jobs.invertlinks", "put the links of parsed segments into the link store"),
     "linkrank": ("jobs.linkrank", "PageRank over pages or hosts, into the crawldb's or the host store's"),
+    "sitemaps": ("jobs.sitemaps", "put what sitemaps list into the crawldb"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
     "domainstats": ("jobs.domainstats", "count requests by host, domain, suffix or tld, and status"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),

@@ -23,10 +23,11 @@ from crawldb.links import LINKDB, SOURCEDB
 from crawldb.robotstxt import ROBOTSDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
+from crawldb.sitemaps import SITEMAPDB
 from crawldb.store import CRAWLDB, Kind, Store
 from jobs import control
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, ROBOTSDB, LINKDB, SOURCEDB)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, ROBOTSDB, LINKDB, SOURCEDB, SITEMAPDB)}
 """The stores that a crawl directory may have, by name."""
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from crawldb.errors import ConflictError
 from crawldb.segments import PHASES, Segment, next_phase
 from crawldb.store import CRAWLDB
-from jobs import compact, control, fetch, generate, inject, invertlinks, parse, updatedb
+from jobs import compact, control, fetch, generate, inject, invertlinks, parse, sitemaps, updatedb
 from jobs.command import Run, Stopwatch, add_common, execute, say
 from jobs.fetching import user_agent
 
@@ -76,6 +76,9 @@ def run(run: Run, seeds: list[str], rounds: int, update: bool = False) -> int:
         finish(run, segment)
     for number in range(1, rounds + 1):
         say(f"crawl     round {number} of {rounds}")
+        if run.settings.sitemap.read != "never":
+            _again_on_conflict(partial(sitemaps.run_due, run))
+            control.raise_if_interrupted()
         new = generate.run(run)
         control.raise_if_interrupted()
         if new is None:
@@ -118,11 +121,17 @@ def main(argv: list[str] | None = None) -> int:
         "--update", action="store_true", help="known requests take over the seeds' score, interval, …"
     )
     arguments.add_argument("--top", metavar="N", type=int, help="at most N requests a round (generate.top)")
+    arguments.add_argument(
+        "--sitemaps", metavar="WHEN", choices=("never", "once", "always"),
+        help="read the sitemaps that robots.txt files name, before generate: never, once or always (sitemap.read)",
+    )  # fmt: skip
     arguments.add_argument("--demo", action="store_true", help="crawl a small site served from this machine, 3 rounds")
     add_common(arguments)
     options = arguments.parse_args(argv)
     if options.top is not None:
         options.overrides.append(f"generate.top={options.top}")
+    if options.sitemaps is not None:
+        options.overrides.append(f"sitemap.read={options.sitemaps}")
     if options.demo:
         from jobs.demo.crawl import demo
 
