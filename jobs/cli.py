@@ -13,6 +13,7 @@ VERBS = {
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
+    "merge": ("jobs.merge", "the crawldbs and other stores of several crawls, as a new crawl"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
 
