@@ -53,12 +53,12 @@ from crawldb.conditions import (
 from crawldb.errors import UsageError
 
 
-def parse(text: str, now: int) -> Condition:
-    """The condition that `text` says; `now` (UTC ms) is what now() yields.
+def parse(text: str, now: int, columns: pa.Schema = schema.STATE) -> Condition:
+    """The condition that `text` says of rows with these `columns`; `now` (UTC ms) is what now() yields.
 
     Raises UsageError with the position (characters from 1), what was expected there, and the nearest name.
     """
-    return _Parser(text, now).parse()
+    return _Parser(text, now, columns).parse()
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -111,7 +111,8 @@ _MOST_NESTED = 50
 class _Parser:
     """Recursive descent, one method for each level of binding; it compiles as it reads."""
 
-    def __init__(self, text: str, now: int) -> None:
+    def __init__(self, text: str, now: int, columns: pa.Schema) -> None:
+        self._columns = columns
         self._tokens = _tokens(text)
         self._next = 0
         self._nested = 0
@@ -333,7 +334,7 @@ class _Parser:
         whole = token.text.isdigit() and len(token.text) <= 18
         number = sign * (int(token.text) if whole else float(token.text))
         unit = self._token
-        if unit.kind != "word" or unit.text.lower() in _KEYWORDS or unit.text.lower() in schema.STATE.names:
+        if unit.kind != "word" or unit.text.lower() in _KEYWORDS or unit.text.lower() in self._columns.names:
             return literal_of("number", number, start)
         self._next += 1
         return duration(number, unit.text, start, unit.start)
@@ -354,10 +355,12 @@ class _Parser:
         if name in _KEYWORDS:
             self._next -= 1
             raise self._unexpected("a column or a value")
-        if name not in schema.STATE.names:
-            near = nearest(name, schema.STATE.names)
+        if name not in self._columns.names:
+            near = nearest(name, self._columns.names)
             raise mistake(token.start, f"no column {token} (text stands in quotes: '{token}'){near}")
-        kind = kind_of(name)
+        kind = kind_of(self._columns.field(name).type)
+        if kind is None:
+            raise mistake(token.start, f"{name} has lists in it, which cannot be compared")
         if kind == "map" and self._take("["):
             if self._token.kind != "text":
                 raise self._unexpected(f"a key in quotes: {name}['key']")

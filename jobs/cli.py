@@ -9,6 +9,7 @@ VERBS = {
     "crawl": ("jobs.crawl", "the round loop: inject, then generate, fetch, parse, updatedb, round after round"),
     "inject": ("jobs.inject", "put seeds into the crawldb"),
     "generate": ("jobs.generate", "choose the requests of the next round: a new segment"),
+    "freegen": ("jobs.freegen", "a new segment straight from a list of URLs, without a crawldb"),
     "fetch": ("jobs.fetch", "fetch a segment"),
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),

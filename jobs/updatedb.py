@@ -44,6 +44,11 @@ class UpdateDb(CrawlJob):
         if "robots" in item:
             yield from self._of_hosts(hostdb.of_robots(segment.read("hosts", item["robots"])))
             return
+        if "seeds" in item:
+            seeds = deltas.of_fetchlist(segment.read("fetchlist", item["seeds"]), self.context["began"])
+            for shard, part in shards.split(seeds, self.context["shards"]):
+                yield shard_key(shard), part
+            return
         columns = tuple(dict.fromkeys((*deltas.CONTENT_NEEDED, *hostdb.CONTENT_NEEDED)))
         content = segment.read("content", item["content"], columns)
         parsed = segment.read("parsed", item["parsed"], deltas.PARSED_NEEDED)
@@ -67,7 +72,7 @@ class UpdateDb(CrawlJob):
                 writer.write(hostdb.merge(batches))
             yield None, {"shard": shard, "hosts": writer.file.to_dict()}
             return
-        delta = deltas.merge(batches)
+        delta = deltas.with_seeds(batches)
         with run.store.writer(self.context["version"], "delta", int(key)) as writer:
             writer.write(delta)
         outcomes = schema.codes(delta["outcome"], schema.OUTCOME_NAMES)
@@ -90,8 +95,8 @@ def _sum(column: pa.ChunkedArray) -> int:
 def run(run: Run, segment: Segment) -> int:
     """Apply a parsed segment. Applying it again changes nothing."""
     watch = Stopwatch()
-    snapshot = run.store.snapshot()
-    if segment.name in snapshot.entry.applied:
+    snapshot = run.store.snapshot_or_new(run.settings.store)
+    if segment.is_applied(snapshot.entry.applied):
         say(f"updatedb  {segment.name}: already applied, nothing to do")
         return 0
     segment.remove_garbage()
@@ -107,6 +112,8 @@ def run(run: Run, segment: Segment) -> int:
     if segment.name not in hosts.entry.applied:
         context["hosts"] = {"version": hosts.version + 1, "shards": hosts.shards}
         items += [{"robots": name} for name in segment.files_by_task("hosts").values()]
+    if segment.manifest("fetchlist")["counts"].get("freegen"):
+        items += [{"seeds": name} for name in segment.files_by_task("fetchlist").values()]
     records = run.job(UpdateDb, items, context, "updatedb", "chunks") if items else []
     policy = Policy(run.settings.schedule, run.settings.score)
     if context["hosts"]:

@@ -24,21 +24,24 @@ def row(number: int) -> tables.Row:
     """Some row of a state, with what sitemaps, duplicates and links say of it."""
     random = Random(number)
     usual = tables.state_row(number)
-    return usual | {
-        "metadata": usual["metadata"] or None,  # no file has empty ones
-        "fetched_at": random.choice(FEW),
-        "due_at": random.choice(FEW[1:]),
-        "interval_fixed": random.choice([None, None, True]),
-        "discovered_at": random.choice(FEW),
-        "score": random.choice([0.0, 1.5, -2.0]),
-        "lastmod": random.choice(FEW),
-        "changefreq": random.choice([None, "daily", "never"]),
-        "sitemap_priority": random.choice([None, 0.5, 1.0]),
-        "linked_at": random.choice(FEW),
-        "duplicate_of": random.choice([None, key(3)]),
-        "simhash": random.choice([None, 0, (1 << 64) - 1]),
-        "headers": random.choice([None, None, [("Accept", "a")], [("Accept", "b")]]),
-    }
+    return (
+        usual
+        | {
+            "metadata": usual["metadata"] or None,  # no file has empty ones
+            "fetched_at": random.choice(FEW),
+            "due_at": random.choice(FEW[1:]),
+            "interval_fixed": random.choice([None, None, True]),
+            "discovered_at": random.choice(FEW),
+            "score": random.choice([0.0, 1.5, -2.0]),
+            "lastmod": random.choice(FEW),
+            "changefreq": random.choice([None, "daily", "never"]),
+            "sitemap_priority": random.choice([None, 0.5, 1.0]),
+            "linked_at": random.choice(FEW),
+            "duplicate_of": random.choice([None, key(3)]),
+            "simhash": random.choice([None, 0, (1 << 64) - 1]),
+            "headers": random.choice([None, None, [("Accept", "a")], [("Accept", "b")]]),
+        }
+    )
 
 
 states = tables.tables_of([row], schema.STATE)
