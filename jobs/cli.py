@@ -14,6 +14,7 @@ VERBS = {
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
+    "segments": ("jobs.segments", "list, show, merge and remove segments"),
     "merge": ("jobs.merge", "the crawldbs and other stores of several crawls, as a new crawl"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
