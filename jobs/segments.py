@@ -177,16 +177,13 @@ ACTIONS = {
 def main(argv: list[str] | None = None) -> int:
     """`cobnut segments list|dump|merge|prune CRAWL_DIR …`"""
     given = sys.argv[1:] if argv is None else list(argv)
-    action = given[0] if given else "--help"
-    if action in ("-h", "--help"):
-        print("usage: cobnut segments ACTION CRAWL_DIR [ARGUMENT]…\n\nactions (… ACTION --help tells more):")
-        for name, (_, _, does) in ACTIONS.items():
-            print(f"  {name:<10}{does}")
-        return 0
-    if action not in ACTIONS:
-        print(f"cobnut segments: no action {action}; there are: {', '.join(ACTIONS)}", file=sys.stderr)
-        return 2
-    make, function, _ = ACTIONS[action]
+    arguments = argparse.ArgumentParser(
+        prog="cobnut segments", allow_abbrev=False, usage="cobnut segments ACTION CRAWL_DIR [ARGUMENT]…",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["actions (… ACTION --help tells more):", *(f"  {name:<8}{does}" for name, (_, _, does) in ACTIONS.items())]),
+    )  # fmt: skip
+    arguments.add_argument("action", metavar="ACTION", choices=tuple(ACTIONS), help=", ".join(ACTIONS))
+    make, function, _ = ACTIONS[arguments.parse_args(given[:1]).action]
     options = make().parse_args(given[1:])
     return execute("segments", options, lambda run: function(run, options))
 
