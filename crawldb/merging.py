@@ -36,90 +36,108 @@ Ints = NDArray[np.int64]
 
 _NEVER = -(1 << 62)
 """Instead of a null where times are compared: earlier than all."""
+_LAST = np.iinfo(np.int64).max
 
-_OWN = ("score", "priority", "depth", "discovered_at", "discovered_from", "linked_at", "lastmod", "changefreq",
-        "sitemap_priority", "metadata")  # fmt: skip
+_OWN = ("score", "priority", "depth", "linked_at", "metadata")
+_OF_DISCOVERY = ("discovered_at", "discovered_from")
+_OF_SITEMAP = ("lastmod", "changefreq", "sitemap_priority")
 """The columns that do not come with the later fetch."""
 
-_OF_FETCH = tuple(name for name in schema.STATE.names if name not in _OWN)
+_OF_FETCH = tuple(name for name in schema.STATE.names if name not in (*_OWN, *_OF_DISCOVERY, *_OF_SITEMAP))
 
 
 def merge(tables: Iterable[pa.Table]) -> pa.Table:
     """One row per request, sorted, of rows of schema.STATE in any order."""
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     keys = shards.key_bytes(table["fingerprint"])
-    if not len(keys):
-        return table
     order = shards.sort_order(keys)
     ordered = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)]))
-    sizes = np.diff(np.append(starts, len(order)))
-    several = sizes > 1
-    source = order[starts]
-    if several.any():
-        rows = order[np.repeat(several, sizes)]
-        both = _merged(table.take(pa.array(rows)).combine_chunks(), sizes[several])
-        source[several] = np.arange(len(both)) + len(order)
-        table = pa.concat_tables([table, both]).unify_dictionaries().combine_chunks()
-    return table.take(pa.array(source))
-
-
-def _merged(table: pa.Table, sizes: Ints) -> pa.Table:
-    """`merge` of rows that stand group by group; `sizes` are the groups'."""
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    group = np.repeat(np.arange(len(sizes)), sizes)
+    new = np.append([True], (ordered[1:] != ordered[:-1]).any(axis=1))[: len(order)]
+    if new.all():
+        return table.take(pa.array(order))
+    groups = _Groups(table, order, np.flatnonzero(new))
     fixed = table["interval_fixed"].fill_null(False).to_numpy().astype(np.int64)
-    fetch = _first(table, group, [-_times(table["fetched_at"]), -fixed, _times(table["due_at"])], _OF_FETCH)
+    fetch = groups.first([-_times(table["fetched_at"]), -fixed, _times(table["due_at"])], _OF_FETCH)
     # A known time before an unknown one.
     found_at = np.where(_nulls(table["discovered_at"]), -_NEVER, _times(table["discovered_at"]))
     linked = (~_nulls(table["discovered_from"])).astype(np.int64)
-    discovery = _first(table, group, [found_at, linked], ("discovered_at", "discovered_from"))
-    listing = _first(table, group, [-_times(table["lastmod"])], ("lastmod", "changefreq", "sitemap_priority"))
+    discovery = groups.first([found_at, linked], _OF_DISCOVERY)
+    listing = groups.first([-_times(table["lastmod"])], _OF_SITEMAP)
     columns: list[Any] = []
     for field in table.schema:
         column = table[field.name]
         if field.name in ("score", "priority"):
-            merged = _largest(column, starts)
+            merged = groups.largest(column)
         elif field.name == "depth":
-            merged = pc.negate(_largest(pc.negate(column), starts))
+            merged = pc.negate(groups.largest(pc.negate(column)))
         elif field.name == "linked_at":
-            merged = _largest(column.cast(pa.int64()), starts)
+            merged = groups.largest(column.cast(pa.int64()))
         elif field.name == "metadata":
-            merged = _all_metadata(column, group, len(starts))
-        elif field.name in ("discovered_at", "discovered_from"):
-            merged = column.take(pa.array(discovery))
-        elif field.name in ("lastmod", "changefreq", "sitemap_priority"):
-            merged = column.take(pa.array(listing))
+            merged = groups.all_metadata(column)
+        elif field.name in _OF_DISCOVERY:
+            merged = column.take(discovery)
+        elif field.name in _OF_SITEMAP:
+            merged = column.take(listing)
         else:
-            merged = column.take(pa.array(fetch))
+            merged = column.take(fetch)
         columns.append(merged if merged.type == field.type else merged.cast(field.type))
     return pa.Table.from_arrays(columns, schema=table.schema)
 
 
-def _first(table: pa.Table, group: Ints, keys: Sequence[Ints], settled: Sequence[str]) -> Ints:
-    """For each group, the row that comes first by `keys`; of equal ones the one whose `settled` columns read first, so
-    that the order of the rows does not matter."""
-    order = np.lexsort((*reversed(keys), group))
-    starts = np.flatnonzero(np.concatenate([[True], group[order][1:] != group[order][:-1]]))
-    first: Ints = order[starts]
-    group_start = np.repeat(first, np.diff(np.append(starts, len(order))))
-    tied = np.ones(len(order), np.bool_)
-    for key in keys:
-        tied &= key[order] == key[group_start]
-    rival = tied & (order != group_start)
-    if not rival.any():
-        return first
-    rows, rivals = group_start[rival], order[rival]
-    same = np.ones(len(rows), np.bool_)
-    for name in settled:
-        if name in table.column_names:
-            same &= _same(table[name], rows, rivals)
-    for number in np.unique(group[rows[~same]]).tolist():
-        place = np.flatnonzero(tied & (group[order] == number))
-        shown = table.select([name for name in settled if name in table.column_names])
-        texts = [repr(list(row.values())) for row in shown.take(pa.array(order[place])).to_pylist()]
-        first[number] = order[place[texts.index(min(texts))]]
-    return first
+class _Groups:
+    """The rows of a table by request: those of one stand together in `order`, the first at one of `starts`."""
+
+    def __init__(self, table: pa.Table, order: Ints, starts: Ints) -> None:
+        self._table, self._order, self._starts = table, order, starts
+        self._sizes = np.diff(np.append(starts, len(order)))
+        self._group = np.repeat(np.arange(len(starts)), self._sizes)
+
+    def first(self, keys: Sequence[Ints], settled: Sequence[str]) -> pa.Array:
+        """For each group, the row that comes first by `keys`; of equal ones the one whose `settled` columns read first,
+        so that the order of the rows does not matter."""
+        equal = np.ones(len(self._order), np.bool_)
+        for key in keys:
+            values = np.where(equal, key[self._order], _LAST)
+            equal &= values == np.minimum.reduceat(values, self._starts)[self._group]
+        candidates, of = self._order[equal], self._group[equal]
+        leads = np.append([True], of[1:] != of[:-1])
+        first = candidates[leads]
+        if len(first) == len(candidates):
+            return pa.array(first)
+        rivals, of_rivals = candidates[~leads], of[~leads]
+        same = np.ones(len(rivals), np.bool_)
+        settled = [name for name in settled if name in self._table.column_names]
+        for name in settled:
+            same &= _same(self._table[name], first[of_rivals], rivals)
+        differ = np.unique(of_rivals[~same])
+        bounds = zip(np.searchsorted(of, differ), np.searchsorted(of, differ, side="right"), strict=True)
+        for group, (start, end) in zip(differ.tolist(), bounds, strict=True):
+            rows = candidates[start:end]
+            shown = self._table.select(settled).take(pa.array(rows)).to_pylist()
+            texts = [repr(list(row.values())) for row in shown]
+            first[group] = rows[texts.index(min(texts))]
+        return pa.array(first)
+
+    def largest(self, column: pa.ChunkedArray) -> pa.Array:
+        """The largest number of each group; null where none has one."""
+        floating = pa.types.is_floating(column.type)
+        low = -np.inf if floating else _NEVER
+        values = column.cast(pa.float64() if floating else pa.int64()).fill_null(low).to_numpy()
+        largest = np.maximum.reduceat(values[self._order], self._starts)
+        return pa.array(largest, mask=largest == low)
+
+    def all_metadata(self, column: pa.ChunkedArray) -> pa.Array:
+        """The keys of all maps of a group in one, each with the value that sorts first."""
+        some = np.add.reduceat((~_nulls(column)).astype(np.int64)[self._order], self._starts)
+        several = (self._sizes > 1) & (some > 0)
+        source = self._order[self._starts]
+        if not several.any():
+            return column.take(pa.array(source))
+        rows = self._order[np.repeat(several, self._sizes)]
+        group = np.repeat(np.arange(np.count_nonzero(several)), self._sizes[several])
+        united = _united(pa.concat_arrays(column.take(pa.array(rows)).chunks), group, int(group[-1]) + 1)
+        source[several] = np.arange(len(united)) + len(column)
+        return pa.chunked_array([*column.chunks, united]).combine_chunks().take(pa.array(source))
 
 
 def _same(column: pa.ChunkedArray, left: Ints, right: Ints) -> NDArray[np.bool_]:
@@ -133,20 +151,8 @@ def _same(column: pa.ChunkedArray, left: Ints, right: Ints) -> NDArray[np.bool_]
     return np.asarray(pc.or_(pc.equal(one, other).fill_null(False), empty).to_numpy())
 
 
-def _largest(column: pa.ChunkedArray, starts: Ints) -> pa.Array:
-    """The largest number of each group; null where none has one."""
-    floating = pa.types.is_floating(column.type)
-    low = -np.inf if floating else _NEVER
-    values = column.cast(pa.float64() if floating else pa.int64()).fill_null(low).to_numpy()
-    largest = np.maximum.reduceat(values, starts)
-    return pa.array(largest, mask=largest == low)
-
-
-def _all_metadata(column: pa.ChunkedArray, group: Ints, groups: int) -> pa.Array:
-    """The keys of all maps of a group in one, each with the value that sorts first."""
-    maps = pa.concat_arrays(column.chunks)
-    if maps.null_count == len(maps):
-        return pa.nulls(groups, column.type)
+def _united(maps: pa.MapArray, group: Ints, groups: int) -> pa.Array:
+    """A map for each group with the keys of all its maps, each with the value that sorts first."""
     lengths = np.where(maps.is_valid().to_numpy(zero_copy_only=False), np.diff(maps.offsets.to_numpy()), 0)
     owner = np.repeat(group, lengths)
     # Masked maps may have entries below them: only those of the valid ones are taken.

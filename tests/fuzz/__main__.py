@@ -44,7 +44,9 @@ def main(names: list[str]) -> int:
              "-print_final_stats=1", f"-artifact_prefix={directory}/"],
             cwd=ROOT, capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
-        statistics = dict(line.split(":")[1:] for line in done.stderr.splitlines() if line.startswith("stat::"))
+        statistics = dict(
+            line.removeprefix("stat::").split(":", 1) for line in done.stderr.splitlines() if line.startswith("stat::")
+        )
         runs = int(statistics.get("number_of_executed_units", "0"))
         said = f"fuzz  {name:<10} {runs:>10,} inputs in {seconds} s, at most {statistics.get('peak_rss_mb', '?').strip()} MB"
         if done.returncode:
