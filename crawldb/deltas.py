@@ -178,7 +178,7 @@ def with_seeds(tables: Iterable[pa.Table]) -> pa.Table:
     seeds = [part for part in parts if part.num_rows and part["injected"][0].as_py()]
     others = [part for part in parts if part.num_rows and not part["injected"][0].as_py()]
     if not seeds:
-        return merge(others)
+        return merge(parts)
     injected = shards.sort(pa.concat_tables(seeds).unify_dictionaries())
     if not others:
         return injected
