@@ -32,6 +32,8 @@ BROWSER = ["playwright>=1.65,<2"]
 
 KERBEROS = ["requests-kerberos>=0.14,<0.16"]
 
+FUZZ = ["atheris>=2.3,<4"]
+
 TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.6.1,<4",
@@ -64,6 +66,6 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["jobs", "jobs.*", "crawldb", "crawldb.*"]),
     install_requires=RUN,
-    extras_require={"hdfs-native": HDFS_NATIVE, "browser": BROWSER, "kerberos": KERBEROS, "test": TEST},
+    extras_require={"hdfs-native": HDFS_NATIVE, "browser": BROWSER, "kerberos": KERBEROS, "fuzz": FUZZ, "test": TEST},
     entry_points={"console_scripts": ["cobnut = jobs.cli:main"]},
 )

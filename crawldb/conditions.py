@@ -93,9 +93,9 @@ KIND_NAMES = {"boolean": "a condition", "text": "a text", "hex": "a hex text", "
 """What a kind is called in a message."""
 
 
-def kind_of(column: pa.DataType) -> str:
-    """The kind of a column's values."""
-    return next(kind for test, kind in _KINDS if test(column))
+def kind_of(of: pa.DataType) -> str | None:
+    """The kind of a column's values; None for those that the language does not know."""
+    return next((kind for test, kind in _KINDS if test(of)), None)
 
 
 def column_of(name: str) -> Evaluate:

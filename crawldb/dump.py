@@ -11,14 +11,8 @@ reading (`| head`) ends the dump without an error.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +20,8 @@ from numpy.typing import NDArray
 
 from crawldb import conditions, filesystem, formats, schema, settings, where
 from crawldb.errors import CobnutError, UsageError
+from crawldb.output import abandon_stdout, is_stdout
+from crawldb.output import output as _output
 from crawldb.store import Snapshot, Store, now_ms
 
 TABLE_COLUMNS = ("url", "status", "http_status", "reason", "depth", "score", "fetched_at", "due_at")
@@ -52,16 +48,16 @@ def main(argv: Sequence[str] | None = None, now: int | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon_stdout()
     except CobnutError as error:
         print(f"dump: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         print(f"dump: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
-        _abandon_stdout()
+        abandon_stdout()
         return 1
     except KeyboardInterrupt:
-        _abandon_stdout()
+        abandon_stdout()
         return 130
     return 0
 
@@ -160,7 +156,7 @@ def _check(arguments: argparse.Namespace) -> None:
                 raise UsageError(f"{option} and {other} do not go together")
     if arguments.stats and arguments.format in ("csv", "parquet"):
         raise UsageError(f"--stats is printed as table or jsonl, not as {arguments.format}")
-    if arguments.format == "parquet" and _is_stdout(arguments.output) and sys.stdout.isatty():
+    if arguments.format == "parquet" and is_stdout(arguments.output) and sys.stdout.isatty():
         raise UsageError("parquet is not for terminals; give -o FILE")
 
 
@@ -360,90 +356,3 @@ def _write_refused(arguments: argparse.Namespace) -> None:
         formats.FORMATS[arguments.format or "table"]([refusals.table(refused)], refusals.SCHEMA, output, width)
     if not refused:
         print("dump: no segment on disk refused such links", file=sys.stderr)
-
-
-def write(table: pa.Table, format_: str, output: str | None) -> None:
-    """Write a table, whole, as other commands' output: in a format of formats.FORMATS to a file, None for stdout."""
-    if format_ == "parquet" and _is_stdout(output) and sys.stdout.isatty():
-        raise UsageError("parquet is not for terminals; give -o FILE")
-    try:
-        with _output(output) as (stream, width):
-            formats.FORMATS[format_]([table], table.schema, stream, width)
-    except BrokenPipeError:
-        _abandon_stdout()
-
-
-# -- where it goes -----------------------------------------------------------------------------------------------
-
-
-def _is_stdout(name: str | None) -> bool:
-    return name in (None, "-")
-
-
-@contextlib.contextmanager
-def _output(name: str | None) -> Iterator[tuple[IO[bytes], int]]:
-    """The stream to write to, and the columns of the terminal that it is, or 0.
-
-    A regular file is written beside its place under a name of its own, and renamed when it is whole. On HDFS nothing
-    is overwritten.
-    """
-    if name is None or name == "-":
-        sys.stdout.flush()
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        yield sys.stdout.buffer, width
-        sys.stdout.buffer.flush()
-        return
-    fs, path = filesystem.resolve(name)
-    if not isinstance(fs, filesystem.LocalFileSystem):
-        with _remote_output(fs, path) as remote:
-            yield cast("IO[bytes]", remote), 0
-        return
-    target = os.path.realpath(path)
-    if os.path.isdir(target):
-        raise UsageError(f"-o {name}: a directory; give a file name")
-    if not os.path.isdir(os.path.dirname(target)):
-        raise UsageError(f"-o {name}: no directory {os.path.dirname(target)}")
-    if os.path.exists(target) and not os.path.isfile(target):  # a pipe or a device cannot be replaced
-        with open(target, "wb") as device:
-            yield device, 0
-        return
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
-    try:
-        with open(descriptor, "wb") as file:
-            yield file, 0
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        os.replace(unfinished, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(unfinished)
-        raise
-
-
-@contextlib.contextmanager
-def _remote_output(fs: filesystem.FileSystem, path: str) -> Iterator[io.BufferedIOBase]:
-    unfinished = filesystem.unfinished(path)
-    output = fs.open_output(unfinished)
-    try:
-        yield output
-        output.close()
-        fs.publish(unfinished, path)
-    except FileExistsError:
-        fs.abandon(output, unfinished)
-        raise UsageError(f"-o {path}: there is such a file; give another name") from None
-    except BaseException:
-        fs.abandon(output, unfinished)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _abandon_stdout() -> None:
-    """Nobody reads stdout any more: let what is still buffered go nowhere when Python flushes it at its end."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

@@ -89,7 +89,11 @@ def _detail(snapshot: Snapshot, row: pa.Table) -> str | None:
     """What the content row of the last attempt says of its reason, such as the line of robots.txt; None if its segment
     is no longer there."""
     at, key = row["fetched_at"][0].value, row["fingerprint"][0]
-    began = [segment for segment in Segments(snapshot.store.crawl_dir).committed() if segment.began <= (at or 0)]
+    began = [
+        segment
+        for segment in Segments(snapshot.store.crawl_dir).committed()
+        if segment.merged_from or segment.began <= (at or 0)
+    ]
     for segment in began[: -_LOOK_BACK - 1 : -1]:
         if not segment.is_complete("content"):
             continue

@@ -62,7 +62,8 @@ def _field(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return _field(column.dictionary).take(column.indices)
     text = rowtext.plain(column)
-    return _quoted(text) if pa.types.is_string(kind) or pa.types.is_map(kind) else text
+    nested = pa.types.is_nested(kind)
+    return _quoted(text) if pa.types.is_string(kind) or nested else text
 
 
 def _quoted(text: pa.Array) -> pa.Array:

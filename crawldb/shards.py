@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -410,10 +410,20 @@ class Reader:
         return {name for name, null in empty.items() if null}
 
 
-class Cursor:
-    """A sorted file read forward: a buffer of rows from which those up to some fingerprint can be taken."""
+class Sorted(Protocol):
+    """Rows in fingerprint order: a `Reader`, or anything else that can be read forward."""
 
-    def __init__(self, reader: Reader, columns: Sequence[str] | None) -> None:
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows, in order, as tables of the wanted columns."""
+
+    def close(self) -> None:
+        """Let go of them."""
+
+
+class Cursor:
+    """Sorted rows read forward: a buffer from which those up to some fingerprint can be taken."""
+
+    def __init__(self, reader: Sorted, columns: Sequence[str] | None) -> None:
         self._reader = reader
         self._tables = reader.tables(columns)
         self._buffer: pa.Table | None = None

@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crawldb import schema, shards, update
+from crawldb import merging, schema, shards, update
 from crawldb.errors import ConflictError, CorruptionError, UsageError
 from crawldb.filesystem import resolve
 from crawldb.settings import Policy, Settings, StoreSettings
@@ -96,11 +96,22 @@ class Kind:
     """Of a new store; 0: store.shards."""
     kept: Callable[[str, Settings], Callable[[pa.Table], pa.Table]] | None = None
     """(crawl directory, settings) → what compaction leaves of the state's tables, given in order; None: all."""
+    merge: Callable[[Iterable[pa.Table]], pa.Table] | None = None
+    """One row per fingerprint, sorted, of rows of several stores' states. None: as `apply_all` takes a delta, for kinds
+    whose deltas are states of their own."""
+
+    def merged(self, states: Sequence[pa.Table]) -> pa.Table:
+        """The states of several stores of this kind (sorted, each fingerprint once) as one."""
+        if len(states) == 1:
+            return states[0]
+        if self.merge is not None:
+            return self.merge(states)
+        return self.apply_all(states[0], [(state, Policy()) for state in states[1:]])
 
 
 CRAWLDB = Kind(
     "crawldb", schema.STATE, schema.DELTA, update.DECIDING, update.needed_of_delta, update.apply_all,
-    "requests", "no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)",
+    "requests", "no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)", merge=merging.merge,
 )  # fmt: skip
 
 
@@ -239,13 +250,17 @@ class Store:
         ))  # fmt: skip
 
     def commit_base(
-        self, onto: LogEntry, number_of_shards: int, files: dict[int, shards.File], now: int, statistics: dict[str, Any]
-    ) -> LogEntry:
-        """Make `files` (of `part_path(onto.version + 1, "base", shard)`) the base that replaces all of `onto`."""
+        self, onto: LogEntry, number_of_shards: int, files: dict[int, shards.File], now: int,
+        statistics: dict[str, Any], kind: str = "compact",
+    ) -> LogEntry:  # fmt: skip
+        """Make `files` (of `part_path(onto.version + 1, "base", shard)`) the base that replaces all of `onto`.
+
+        `kind` is the command that does it.
+        """
         version = onto.version + 1
         base = Layer(version, "base", f"{version:08d}-base", files)
         return self._commit(onto, replace(
-            onto, version=version, kind="compact", committed_at=now, shards=number_of_shards, base=base, deltas=(),
+            onto, version=version, kind=kind, committed_at=now, shards=number_of_shards, base=base, deltas=(),
             segment=None, statistics=statistics,
         ))  # fmt: skip
 

@@ -365,12 +365,15 @@ class _Parser:
             raise mistake(token.start, f"no column {token} (text stands in quotes: '{token}'){near}")
         column = self._columns.field(name).type
         kind = kind_of(column)
+        if kind is None:
+            raise mistake(token.start, f"{name} has lists in it, which cannot be compared")
         if kind == "map" and self._take("["):
             if self._token.kind != "text":
                 raise self._unexpected(f"a key in quotes: {name}['key']")
             key = pa.scalar(self._text())
             self._expect("]", "after the key")
             kind = kind_of(column.item_type)
+            assert kind is not None, column
             return Value(kind, lambda table: pc.map_lookup(table[name], key, "first"), (name,), token.start)
         return Value(kind, column_of(name), (name,), token.start)
 

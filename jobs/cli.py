@@ -9,6 +9,7 @@ VERBS = {
     "crawl": ("jobs.crawl", "the round loop: inject, then generate, fetch, parse, updatedb, round after round"),
     "inject": ("jobs.inject", "put seeds into the crawldb"),
     "generate": ("jobs.generate", "choose the requests of the next round: a new segment"),
+    "freegen": ("jobs.freegen", "a new segment straight from a list of URLs, without a crawldb"),
     "fetch": ("jobs.fetch", "fetch a segment"),
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
@@ -17,6 +18,8 @@ VERBS = {
     "sitemaps": ("jobs.sitemaps", "put what sitemaps list into the crawldb"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
     "domainstats": ("jobs.domainstats", "count requests by host, domain, suffix or tld, and status"),
+    "segments": ("jobs.segments", "list, show, merge and remove segments"),
+    "merge": ("jobs.merge", "the crawldbs and other stores of several crawls, as a new crawl"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
 

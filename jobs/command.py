@@ -59,6 +59,13 @@ class Run:
         """All its stores but the crawldb."""
         return [self.store_named(name) for name in KINDS if name != CRAWLDB.name]
 
+    def in_flight(self) -> list[Segment]:
+        """Segments that no updatedb has applied yet, oldest first. UsageError if there is neither one nor a crawldb."""
+        segments = self.segments.in_flight(self.store.snapshot_or_new(self.settings.store).entry.applied)
+        if not segments:
+            self.store.snapshot()  # says what lacks
+        return segments
+
     def hold(self, segment: Segment) -> bool:
         """Keep other commands off a segment while this one works on it; False if another does."""
         if segment.name not in self._held:
@@ -190,7 +197,7 @@ def _segment_for(run: Run, phase: str, name: str | None) -> Segment:
     """The segment called `name`, or the oldest one that `phase` comes next for. UsageError if there is none."""
     if name:
         return run.hold_or_fail(run.segments.find(name))
-    segments = run.segments.in_flight(run.store.snapshot().entry.applied)
+    segments = run.in_flight()
     for segment in segments:
         if next_phase(segment) == phase and run.hold(segment):
             return segment

@@ -74,7 +74,7 @@ def run(run: Run, number_of_shards: int | None = None) -> int:
     watch = Stopwatch()
     snapshot = run.store.snapshot()
     before = snapshot.bytes_on_disk
-    wanted = number_of_shards or _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
+    wanted = number_of_shards or enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
     files, records = _new_base(run, snapshot, wanted)
     statistics: Counter[str] = Counter()
     for record in records:
@@ -96,7 +96,7 @@ def run_other(run: Run, store: Store) -> None:
     snapshot = store.snapshot_or_new(run.settings.store)
     if not snapshot.entry.layers():
         return
-    wanted = _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
+    wanted = enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
     files, _ = _new_base(run, snapshot, wanted)
     number, now = sum(file.rows for file in files.values()), now_ms()
     entry = store.commit_base(snapshot.entry, wanted, files, now, {store.kind.rows: number})
@@ -116,7 +116,7 @@ def _new_base(run: Run, snapshot: Snapshot, wanted: int) -> tuple[dict[int, shar
     return files, records
 
 
-def _enough_shards(rows: int, now: int, settings: StoreSettings) -> int:
+def enough_shards(rows: int, now: int, settings: StoreSettings) -> int:
     """As many shards as there are, doubled until each has at most `rows_per_shard` rows."""
     while rows > now * settings.rows_per_shard and now < 1 << 16:
         now *= 2

@@ -67,7 +67,7 @@ def run(run: Run, seeds: list[str], rounds: int, update: bool = False) -> int:
         _again_on_conflict(lambda: inject.run(run, seeds, update))
         control.raise_if_interrupted()
         compact_if_due(run)
-    broken = run.segments.in_flight(run.store.snapshot().entry.applied)
+    broken = run.in_flight()
     for segment in broken:
         if not run.hold(segment):
             say(f"crawl     leaving the round {segment.name} to {run.holder(segment)}, which is working on it")

@@ -15,9 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from crawldb import domainstats, dump, formats, schema, shards, where
+from crawldb import domainstats, formats, schema, shards, where
 from crawldb import hosts as hostdb
 from crawldb.errors import Interrupted, UsageError
+from crawldb.output import write_table
 from crawldb.settings import Policy
 from crawldb.store import now_ms
 from jobs import control
@@ -112,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError("--keep takes all counts by host and status: it goes with --by host alone")
         where.parse(options.where or "true", now_ms())
         table = run(run_, options.by, options.count, options.where, options.top, options.keep)
-        dump.write(table, options.format, options.output)
+        write_table(table, options.format, options.output)
         return 0
 
     return execute("domainstats", options, counted)

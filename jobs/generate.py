@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from crawldb import hostrules, orders, plan, schema, selection, shards
 from crawldb import hosts as hostdb
@@ -35,7 +36,7 @@ class Generate(CrawlJob):
     def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[str, pa.Table]]:
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         snapshot = run.store.snapshot(self.context["version"])
-        in_flight = [run.segments.at(name).fingerprints() for name in self.context["in_flight"]]
+        in_flight = self.in_flight(run)
         rules = self._rules(run)
         chosen = selection.Selection(self.settings, self._pace(run, rules), rules)
         ready, skipped = 0, Skipped(rules)
@@ -72,10 +73,7 @@ class Generate(CrawlJob):
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         rules = self._rules(run)
         pace = self._pace(run, rules)
-        chosen = selection.Selection(self.settings, pace, rules)
-        for batch in batches:
-            chosen.add(batch)
-        best = chosen.result()
+        best = self.best(batches, pace, rules)
         if best is None:
             return
         segment = Segment(run.segments.fs, self.context["segment"])
@@ -110,6 +108,22 @@ class Generate(CrawlJob):
             "longest": made.longest(), "plan": made.to_dict(self.context["at_once"]),
             "slow": made.slower_than(self.settings.generate.slow_host),
         }  # fmt: skip
+
+    def best(self, batches: Iterable[pa.Table], pace: plan.Pace, rules: HostRules) -> pa.Table | None:
+        """The requests to fetch, those to be fetched first first; None if there are none."""
+        chosen = selection.Selection(self.settings, pace, rules)
+        for batch in batches:
+            chosen.add(batch)
+        return chosen.result()
+
+    @classmethod
+    def counted(cls, records: list[Record]) -> dict[str, Any]:
+        """What the fetchlist's manifest says besides the plan."""
+        return {"due": sum(record.get("due", 0) for record in records), "skipped": _skipped(records)}
+
+    def in_flight(self, run: Run) -> list[NDArray[np.uint8]]:
+        """The sorted fingerprints of each segment that is in flight."""
+        return [run.segments.at(name).fingerprints() for name in self.context["in_flight"]]
 
     def _known_hosts(self, run: Run) -> Snapshot:
         """The host store, as all tasks of this job see it."""
@@ -173,8 +187,41 @@ def run(run: Run) -> Segment | None:
     """Make the next segment; None if nothing is due. ConflictError never: it starts over when another came first."""
     watch = Stopwatch()
     hostrules.check(run.settings)
+    run.store.snapshot()  # says so if there is none
+    segment, records = new_segment(
+        run, Generate, lambda snapshot: [{"shard": shard} for shard in range(snapshot.shards)], {}, "shards"
+    )
+    ready, skipped = sum(record.get("due", 0) for record in records), _skipped(records)
+    if segment is None:
+        in_flight = len(run.in_flight())
+        waiting = f"; {in_flight} segments in flight" if in_flight else ""
+        what = "nothing that is due may be fetched" if ready else "nothing is due"
+        say(f"generate  {what}{waiting} {watch}")
+        _tell_rules(skipped, {})
+        return None
+    made = tell_plan(run, "generate", segment, records, f"of {ready:,} due requests", watch)
+    _tell_rules(skipped, made["ruled"])
+    return segment
+
+
+def _skipped(records: list[Record]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for record in records:
+        found.update(record.get("skipped", {}))
+    return found
+
+
+def new_segment(
+    run: Run, job_class: type[Generate], items: Callable[[Snapshot], list[dict[str, Any]]], told: dict[str, Any],
+    unit: str,
+) -> tuple[Segment | None, list[Record]]:  # fmt: skip
+    """A segment of the requests that a job finds, committed, or None if it found none; and the job's records.
+
+    `items` makes the work list; the tasks are also `told` this. Starts over when another segment was committed first.
+    """
+    verb = job_class.__name__.lower()
     while True:
-        snapshot = run.store.snapshot()
+        snapshot = run.store.snapshot_or_new(run.settings.store)
         # In this order: a segment that is applied or committed after the snapshot counts as in flight, or is noticed.
         number = run.segments.last_number() + 1
         in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
@@ -184,30 +231,19 @@ def run(run: Run) -> Segment | None:
         context = {
             "version": snapshot.version, "now": now, "in_flight": in_flight, "segment": segment.path,
             "tasks": run.settings.generate.tasks or run.processes(), "at_once": _at_once(run),
-            "hosts": known[-1] if known else -1, "robots": files_known[-1] if files_known else -1,
+            "hosts": known[-1] if known else -1, "robots": files_known[-1] if files_known else -1, **told,
         }  # fmt: skip
         try:
             run.hold_or_fail(segment)
-            records = run.job(
-                Generate, [{"shard": shard} for shard in range(snapshot.shards)], context, "generate", "shards"
-            )
+            records = run.job(job_class, items(snapshot), context, verb, unit)
             made = next((record for record in records if "files" in record), None)
-            ready = sum(record.get("due", 0) for record in records)
-            skipped: dict[str, dict[str, int]] = {}
-            for record in records:
-                skipped.update(record.get("skipped", {}))
             if made is None:
                 run.abandon(segment)
-                waiting = f"; {len(in_flight)} segments in flight" if in_flight else ""
-                what = "nothing that is due may be fetched" if ready else "nothing is due"
-                say(f"generate  {what}{waiting} {watch}")
-                _tell_rules(skipped, {})
-                return None
+                return None, records
             files = [shards.File.from_dict(file) for file in made["files"]]
             segment.commit("hostlist", [shards.File.from_dict(file) for file in made["hostlist"]], now, {})
-            counts = {"due": ready, **{key: made[key] for key in ("hosts", "longest", "plan", "delays", "ruled")}}
-            counts["skipped"] = skipped
-            segment.commit("fetchlist", files, now, counts)
+            counts = {key: made[key] for key in ("hosts", "longest", "plan", "delays", "ruled")}
+            segment.commit("fetchlist", files, now, {**job_class.counted(records), **counts})
             run.segments.commit(segment, number, now, in_flight)
         except BaseException as error:
             run.abandon(segment)
@@ -217,9 +253,7 @@ def run(run: Run) -> Segment | None:
                 continue
             raise
         run.segments.remove_garbage()
-        _tell_plan(run, segment, made, ready, watch)
-        _tell_rules(skipped, made["ruled"])
-        return segment
+        return segment, records
 
 
 def _at_once(run: Run) -> int:
@@ -231,25 +265,28 @@ def _at_once(run: Run) -> int:
     return Cluster.of(run.settings).capacity.containers
 
 
-def _tell_plan(run: Run, segment: Segment, made: dict[str, Any], ready: int, watch: Stopwatch) -> None:
+def tell_plan(run: Run, verb: str, segment: Segment, records: list[Record], source: str, watch: Stopwatch) -> Record:
+    """Say what a new segment holds, of what `source`, how long it will take, and what holds it up: a record says it."""
+    made = next(record for record in records if "files" in record)
     longest, planned, settings = made["longest"], made["plan"], run.settings
     say(
-        f"generate  {segment.name}: {made['rows']:,} of {ready:,} due requests, {made['hosts']:,} hosts, "
+        f"{verb:<9} {segment.name}: {made['rows']:,} {source}, {made['hosts']:,} hosts, "
         f"{len(made['files'])} fetch tasks; plan: {_duration(planned['seconds'])}; longest queue {longest['host']}: "
         f"{longest['requests']:,} × {longest['delay']:g} s = {_duration(longest['seconds'])} {watch}"
     )
     if planned["left"]:
         say(
-            f"generate  warning: fetch.time_limit ({_duration(settings.fetch.time_limit)}) will leave about "
+            f"{verb:<9} warning: fetch.time_limit ({_duration(settings.fetch.time_limit)}) will leave about "
             f"{planned['left']:,} of the requests for the next round"
         )
     if made["slow"]:
         others = f" and {made['slow'] - 1:,} more" if made["slow"] > 1 else ""
         say(
-            f"generate  warning: {longest['host']}{others} will hold up the round "
+            f"{verb:<9} warning: {longest['host']}{others} will hold up the round "
             f"(longer than {_duration(settings.generate.slow_host)}, generate.slow_host); "
             "generate.time_limit or max_per_host caps a host, fetch.time_limit the phase"
         )
+    return made
 
 
 _RULES_TOLD = 5

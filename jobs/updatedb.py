@@ -49,6 +49,11 @@ class UpdateDb(CrawlJob):
             if self.context["hosts"]:
                 yield from self._of_hosts(hostdb.of_robots(learned))
             return
+        if "seeds" in item:
+            seeds = deltas.of_fetchlist(segment.read("fetchlist", item["seeds"]), self.context["began"])
+            for shard, part in shards.split(seeds, self.context["shards"]):
+                yield shard_key(shard), part
+            return
         columns = tuple(dict.fromkeys((*deltas.CONTENT_NEEDED, *hostdb.CONTENT_NEEDED)))
         content = segment.read("content", item["content"], columns)
         parsed = segment.read("parsed", item["parsed"], deltas.PARSED_NEEDED)
@@ -75,7 +80,7 @@ class UpdateDb(CrawlJob):
                     writer.write(merge(batches))
                 yield None, {"shard": shard, name: writer.file.to_dict()}
                 return
-        delta = deltas.merge(batches)
+        delta = deltas.with_seeds(batches)
         with run.store.writer(self.context["version"], "delta", int(key)) as writer:
             writer.write(delta)
         outcomes = schema.codes(delta["outcome"], schema.OUTCOME_NAMES)
@@ -98,8 +103,8 @@ def _sum(column: pa.ChunkedArray) -> int:
 def run(run: Run, segment: Segment) -> int:
     """Apply a parsed segment. Applying it again changes nothing."""
     watch = Stopwatch()
-    snapshot = run.store.snapshot()
-    if segment.name in snapshot.entry.applied:
+    snapshot = run.store.snapshot_or_new(run.settings.store)
+    if segment.is_applied(snapshot.entry.applied):
         say(f"updatedb  {segment.name}: already applied, nothing to do")
         return 0
     segment.remove_garbage()
@@ -117,6 +122,8 @@ def run(run: Run, segment: Segment) -> int:
         context[name] = {"version": other.version + 1, "shards": other.shards} if missing else None
     if context["robots"] or context["hosts"]:
         items += [{"robots": name} for name in segment.files_by_task("hosts").values()]
+    if segment.manifest("fetchlist")["counts"].get("freegen"):
+        items += [{"seeds": name} for name in segment.files_by_task("fetchlist").values()]
     records = run.job(UpdateDb, items, context, "updatedb", "chunks") if items else []
     policy = Policy(run.settings.schedule, run.settings.score)
     for name, other in others.items():
