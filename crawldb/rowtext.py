@@ -61,6 +61,8 @@ def plain(column: pa.Array) -> pa.Array:
         return _integers(column, "")
     if pa.types.is_map(kind):
         return _objects(column)
+    if pa.types.is_list(kind):
+        return _arrays(column)
     if pa.types.is_binary(kind):
         return pa.array([None if value is None else base64.b64encode(value).decode() for value in column.to_pylist()],
                         pa.string())  # fmt: skip
@@ -87,10 +89,19 @@ def json_pieces(column: pa.Array, before: str) -> list[Any]:
             return [_fixed(matrix, column, before + '"', '"')]
     if pa.types.is_integer(kind):
         return [before, _integers(column, "")] if column.null_count else [_integers(column, before)]
-    if pa.types.is_floating(kind) or pa.types.is_map(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_map(kind) or pa.types.is_list(kind):
         return [before, plain(column)]
     text = escape(column) if pa.types.is_string(kind) else plain(column)
     return [before, join(['"', text, '"'])] if column.null_count else [before + '"', text, '"']
+
+
+def _arrays(column: pa.ListArray) -> pa.Array:
+    """Lists of texts as JSON arrays; null stays null."""
+    lengths = pc.list_value_length(column)
+    bounds = np.concatenate([[0], np.cumsum(lengths.fill_null(0).to_numpy())]).astype(np.int32)
+    texts = join(['"', escape(column.flatten()), '"'], null="")
+    lists = pa.ListArray.from_arrays(pa.array(bounds), texts, mask=column.is_null())
+    return join(["[", pc.binary_join(lists, ","), "]"])
 
 
 def escape(text: pa.Array) -> pa.Array:
