@@ -62,10 +62,13 @@ def vertical(row: pa.Table, columns: list[str], reasons: list[str]) -> str:
 def reasons(snapshot: Snapshot, row: pa.Table, now: int) -> list[str]:
     """Why the request is what it is: its last fetch, when it is due and who linked to it."""
     values = {name: row[name][0].as_py() for name in ("status", "reason", "http_status", "retries", "redirect_to",
-                                                      "discovered_from", "depth")}  # fmt: skip
+                                                      "discovered_from", "depth", "duplicate_of")}  # fmt: skip
     for name in ("fetched_at", "due_at", "modified_at", "discovered_at"):
         values[name] = row[name][0].value
-    said = [f"{_status(values, now)}.", f"{_due(values['due_at'], now)}.", f"{_origin(snapshot, values, now)}."]
+    due = "Never due, as an orphan" if values["status"] == "orphan" else _due(values["due_at"], now)
+    said = [f"{_status(values, now)}.", f"{due}.", f"{_origin(snapshot, values, now)}."]
+    if values["duplicate_of"] is not None:
+        said[0] = f"{_duplicate(snapshot, values, now)}."
     if values["reason"] is not None and (detail := _detail(snapshot, row)) is not None:
         said.insert(1, f"In full: {detail}")
     if (rule := _host_rule(snapshot, row["host"][0].as_py(), now)) is not None:
@@ -118,7 +121,8 @@ def _status(row: dict[str, Any], now: int) -> str:
         answers.append(row["reason"])
     answer = f" ({', '.join(answers)})" if answers else ""
     if row["fetched_at"] is None:
-        return f"Never fetched so far{answer}"
+        lost = "An orphan: no page links here any more; never fetched"
+        return lost if row["status"] == "orphan" else f"Never fetched so far{answer}"
     when = f"{_ago(row['fetched_at'], now)}{answer}"
     unchanged = f"; the content is of {_ago(row['modified_at'], now)}" if row["modified_at"] is not None else ""
     target = row["redirect_to"] or "an address that cannot be crawled"
@@ -135,6 +139,21 @@ def _status(row: dict[str, Any], now: int) -> str:
         "orphan": f"An orphan: no page links here any more; fetched {when}",
     }
     return sentences[row["status"]]
+
+
+def _duplicate(snapshot: Snapshot, row: dict[str, Any], now: int) -> str:
+    """Whose duplicate the request is, and whose that one is, if it is one: for another reason, such as its canonical
+    link. That never goes in a circle."""
+    said, of = "A duplicate", row["duplicate_of"]
+    while of is not None:
+        page = snapshot.lookup(of)
+        if not page.num_rows:
+            said += f" of the request {of.hex()}, which is no longer there"
+            break
+        said += f" of {page['url'][0].as_py()}"
+        of = page["duplicate_of"][0].as_py()
+        said += ", itself a duplicate" if of is not None else ""
+    return said if row["fetched_at"] is None else f"{said}; fetched {_ago(row['fetched_at'], now)}"
 
 
 def _due(due_at: int, now: int) -> str:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 Order = Callable[[pa.Table], list[NDArray[Any]]]
 
-COLUMNS = ("score", "depth", "priority", "discovered_at")
-"""What an order may look at."""
+COLUMNS = ("value", "score", "depth", "priority", "discovered_at")
+"""What an order may look at; `value` is what fetching a request now is worth, by its score (`crawldb.scoring`)."""
 
 
 def score(requests: pa.Table) -> list[NDArray[Any]]:
-    """The highest score first."""
-    return [-_numbers(requests, "score")]
+    """The highest value first: the score, where that does not change with time."""
+    return [-_numbers(requests, "value")]
 
 
 def fifo(requests: pa.Table) -> list[NDArray[Any]]:
@@ -35,13 +35,13 @@ def lifo(requests: pa.Table) -> list[NDArray[Any]]:
 
 
 def depth(requests: pa.Table) -> list[NDArray[Any]]:
-    """The nearest to a seed first, then the highest score."""
-    return [_numbers(requests, "depth"), -_numbers(requests, "score")]
+    """The nearest to a seed first, then the highest value."""
+    return [_numbers(requests, "depth"), -_numbers(requests, "value")]
 
 
 def priority(requests: pa.Table) -> list[NDArray[Any]]:
-    """The seed's priority, the highest first, then the highest score."""
-    return [-_numbers(requests, "priority"), -_numbers(requests, "score")]
+    """The seed's priority, the highest first, then the highest value."""
+    return [-_numbers(requests, "priority"), -_numbers(requests, "value")]
 
 
 def _numbers(requests: pa.Table, column: str) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """The values of a column as text, a whole column at a time: for jsonl, csv and tables.
 
-Owns how a value looks: fingerprints and signatures as lower-case hex, times as ISO 8601 in UTC with milliseconds
-(2026-11-24T10:15:00.000Z), numbers in their shortest form, a map or a struct as a JSON object, a list as a JSON array, other bytes as base64 (RFC 4648).
+Owns how a value looks: fingerprints, signatures and simhashes as lower-case hex, times as ISO 8601 in UTC with
+milliseconds (2026-11-24T10:15:00.000Z), numbers in their shortest form, a map or a struct as a JSON object, a list as
+a JSON array, other bytes as base64 (RFC 4648).
 A score that is no number (NaN, infinite) has no JSON form and counts as null. Does not know rows or files: `formats`
 does.
 
@@ -57,6 +58,8 @@ def plain(column: pa.Array) -> pa.Array:
         return _slow_times(column) if times is None else _fixed(times, column, "", "")
     if pa.types.is_floating(kind):
         return _floats(column)
+    if pa.types.is_uint64(kind):
+        return _fixed(_hex_of_64(column), column, "", "")
     if pa.types.is_integer(kind):
         return _integers(column, "")
     if pa.types.is_map(kind):
@@ -89,6 +92,13 @@ def json_pieces(column: pa.Array, before: str) -> list[Any]:
             if column.null_count:
                 return [before, _fixed(matrix, column, '"', '"')]
             return [_fixed(matrix, column, before + '"', '"')]
+    if pa.types.is_uint64(kind):
+        digits = _hex_of_64(column)
+        return (
+            [before, _fixed(digits, column, '"', '"')]
+            if column.null_count
+            else [_fixed(digits, column, before + '"', '"')]
+        )
     if pa.types.is_integer(kind):
         return [before, _integers(column, "")] if column.null_count else [_integers(column, before)]
     if is_json(kind):
@@ -144,6 +154,13 @@ def _fixed(matrix: Bytes, like: pa.Array, before: str, after: str) -> pa.Array:
 
 
 _HEX_PAIRS = np.frombuffer(bytes(range(256)).hex().encode(), np.uint16)
+
+
+def _hex_of_64(column: pa.Array) -> Bytes:
+    """16 lower-case digits for each value of a column of uint64, the highest first: a fingerprint, not an amount, and
+    more than a JavaScript number holds (RFC 8259 §6)."""
+    values = column.fill_null(0).to_numpy(zero_copy_only=False).astype(">u8")
+    return _hex(pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(values), [None, pa.py_buffer(values.tobytes())]))
 
 
 def _hex(column: pa.Array) -> Bytes:

@@ -27,15 +27,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crawldb import shards
+from crawldb import schema, scoring, shards
 from crawldb.families import find
 from crawldb.hostrules import NO_CAP, HostRules
 from crawldb.orders import ORDERS
 from crawldb.plan import Pace
+from crawldb.schema import Status
 from crawldb.settings import Settings
 from crawldb.urls import registrable_domain
 
-DECIDING = ("fingerprint", "host", "due_at", "score", "depth", "priority", "discovered_at")
+DECIDING = (
+    "fingerprint", "host", "status", "due_at", "depth", "priority", "discovered_at",
+    *(name for name in scoring.COLUMNS if name != "depth"),
+)  # fmt: skip
 """The state's columns that decide; with max_per_directory, url too."""
 
 
@@ -43,10 +47,11 @@ def due(requests: pa.Table, settings: Settings, now: int) -> NDArray[np.bool_]:
     """Which requests may be fetched at `now` (UTC milliseconds).
 
     One that is due further ahead than the longest interval was scheduled under other settings: it is due too
-    (Nutch's AbstractFetchSchedule.shouldFetch).
+    (Nutch's AbstractFetchSchedule.shouldFetch). Orphans are never fetched.
     """
     due_at = requests["due_at"].cast(pa.int64()).to_numpy()
-    ready: NDArray[np.bool_] = (due_at <= now) | (due_at > now + settings.schedule.max_interval * 1000)
+    ready: NDArray[np.bool_] = (due_at <= now) | (due_at > now + settings.schedule.longest_interval() * 1000)
+    ready &= schema.codes(requests["status"], schema.STATUS_NAMES) != Status.orphan
     ready &= requests["score"].fill_null(0).to_numpy() >= settings.generate.min_score
     return ready
 
@@ -77,8 +82,11 @@ class Selection:
     """The best `top` of all requests it was shown, at most `max_per_directory`, `max_per_host` and what fits in
     `time_limit` at a queue's pace of each, and of a host no more than the rules on hosts say."""
 
-    def __init__(self, settings: Settings, pace: Pace | None = None, rules: HostRules | None = None) -> None:
+    def __init__(
+        self, settings: Settings, pace: Pace | None = None, rules: HostRules | None = None, now: int = 0
+    ) -> None:
         generate = settings.generate
+        self._score, self._now = settings.score, now
         self._order = find(ORDERS, generate.order, "generate.order")
         self._top, self._cap, self._mode = generate.top, generate.max_per_host, generate.count_mode
         self._directory_cap, self._time_limit = generate.max_per_directory, generate.time_limit
@@ -90,10 +98,13 @@ class Selection:
         self._worst: list[Any] | None = None
 
     def add(self, requests: pa.Table) -> None:
-        """Show it some requests, in any order; no request may be shown twice."""
+        """Show it some requests, in any order; no request may be shown twice.
+
+        What fetching one is worth is computed where it is shown first, and goes along with the cut.
+        """
         if not requests.num_rows:
             return
-        self._pending.append(requests)
+        self._pending.append(self._valued(requests))
         self._pending_rows += requests.num_rows
         if self._pending_rows >= max(self._top, 1 << 16):
             self._cut()
@@ -102,6 +113,7 @@ class Selection:
         """False for requests that cannot be among the best any more: worth asking before reading more columns."""
         if self._worst is None:
             return np.ones(requests.num_rows, np.bool_)
+        requests = self._valued(requests)
         better = np.zeros(requests.num_rows, np.bool_)
         equal = ~better
         for key, worst in zip(self._order(requests), self._worst, strict=True):
@@ -113,6 +125,9 @@ class Selection:
         """The selected requests, the best first; None if it was shown none."""
         self._cut()
         return self._kept
+
+    def _valued(self, requests: pa.Table) -> pa.Table:
+        return requests if "value" in requests.column_names else scoring.valued(requests, self._score, self._now)
 
     def _cut(self) -> None:
         if not self._pending:

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -276,6 +277,9 @@ class ParseSettings:
         "(MD5 of its frequent words: small edits don't count), or module:function. Of a rendered page all see the DOM "
         "after its scripts ran, for its body may stay the same for ever.",
     )
+    simhash: bool = _setting(
+        False, "Compute the fingerprint of a page's text that `cobnut dedup --near` compares (64-bit simhash)."
+    )
     nofollow: bool = _setting(True, "Honour rel=nofollow and robots meta nofollow.")
     max_links: int = _setting(500, "Distinct outlinks kept of one page; 0: all.")
     max_anchor: int = _setting(200, "Characters kept of an anchor text.")
@@ -362,24 +366,87 @@ class ScheduleSettings:
 
     name: str = _setting(
         "default",
-        "default (interval never changes), adaptive (shorter when the page changes, "
-        "longer when not), or module:function.",
+        "default (interval never changes), adaptive (shorter when the page changes, longer when not), mime (adaptive, "
+        "with the shares that types names for the media type), changefreq (as the page's sitemap says, else adaptive), "
+        "or module:function.",
     )
     interval: int = _setting(30 * 86400, "From one fetch to the next, unless the seed says otherwise.", unit="seconds")
     max_interval: int = _setting(90 * 86400, "No interval is longer.", unit="seconds")
-    min_interval: int = _setting(60, "adaptive: no interval is shorter.", unit="seconds")
+    min_interval: int = _setting(60, "All but default: no interval is shorter.", unit="seconds")
     increase: float = _setting(0.4, "adaptive: an unchanged page's interval grows by this share.")
     decrease: float = _setting(0.2, "adaptive: a changed page's interval shrinks by this share.")
     sync_delta: bool = _setting(True, "adaptive: pull the next fetch towards the page's own rhythm.")
     sync_delta_rate: float = _setting(0.3, "adaptive: by this share of the time since it last changed.")
+    types: list[str] = _setting(
+        [], "mime: media types with an increase and a decrease of their own, such as \"text/html 0.2 0.4\" or "
+        "\"image/* 1.0 0.1\"."
+    )  # fmt: skip
+    hosts: list[str] = _setting(
+        [], "Hosts with an interval (of new requests) or bounds of their own, such as \"news.example.org interval=1h "
+        "min=10m max=1d\"; *.example.org is all below it. Of several entries the first counts. With any schedule."
+    )  # fmt: skip
     retry_delay: int = _setting(86400, "From a failure that may pass to the next attempt, …", unit="seconds")
     retry_backoff: float = _setting(2.0, "… times this for every failure before it.")
     max_retries: int = _setting(3, "Failures in a row that make a page gone.")
     gone_factor: float = _setting(1.5, "A gone page's interval grows by this factor, up to 0.9 max_interval.")
     orphan_after: int = _setting(
         0, "A page that no link was seen to for so long is marked as orphan when the crawldb is compacted; seeds never "
-        "are. 0: never, and when links were seen is not kept.", unit="seconds",
+        "are. Longer than max_interval, for a link is seen when its page is fetched. 0: never, and when links were seen "
+        "is not kept.", unit="seconds",
     )  # fmt: skip
+
+    def type_rules(self) -> dict[str, tuple[float, float]]:
+        """`types`: (increase, decrease) by media type. UsageError for an entry that is none."""
+        return _type_rules(tuple(self.types))
+
+    def host_rules(self) -> dict[str, tuple[int, tuple[int | None, int | None, int | None]]]:
+        """`hosts`: by pattern the entry's place and its interval, min and max, in seconds. UsageError likewise."""
+        return _host_rules(tuple(self.hosts))
+
+    def longest_interval(self) -> int:
+        """max_interval, or the longest of any host's."""
+        return max([self.max_interval, *(rule[1][2] or 0 for rule in self.host_rules().values())])
+
+
+@lru_cache
+def _type_rules(entries: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    rules: dict[str, tuple[float, float]] = {}
+    for entry in entries:
+        try:
+            kind, increase, decrease = entry.split()
+            shares = (float(increase), float(decrease))
+        except ValueError:
+            kind, shares = "", (0.0, 0.0)
+        if "/" not in kind or not 0 <= shares[0] <= 1000 or not 0 <= shares[1] < 1:
+            raise UsageError(
+                f'schedule.types = "{entry}": expected MEDIA/TYPE INCREASE DECREASE, such as "text/html 0.2 0.4"'
+            )
+        rules.setdefault(kind.lower(), shares)
+    return rules
+
+
+@lru_cache
+def _host_rules(entries: tuple[str, ...]) -> dict[str, tuple[int, tuple[int | None, int | None, int | None]]]:
+    rules: dict[str, tuple[int, tuple[int | None, int | None, int | None]]] = {}
+    for place, entry in enumerate(entries):
+        pattern, *fields = entry.split() or [""]
+        values: dict[str, int | None] = dict.fromkeys(("interval", "min", "max"))
+        try:
+            for item in fields:
+                name, _, text = item.partition("=")
+                if name not in values:
+                    raise ValueError(f"{name}: expected interval=, min= or max=")
+                values[name] = _number(text, int, "seconds")
+                if not 0 < values[name] < 1 << 31:  # type: ignore[operator]
+                    raise ValueError(f"{item}: expected 1 second to 68 years")
+            if not pattern or "=" in pattern or not fields or "*" in pattern.removeprefix("*."):
+                raise ValueError('expected a host, or *. and a domain, and fields, such as "*.example.org max=7d"')
+            if (values["min"] or 0) > (values["max"] or 1 << 31):
+                raise ValueError("min is more than max")
+        except ValueError as error:
+            raise UsageError(f'schedule.hosts = "{entry}": {error}') from None
+        rules.setdefault(pattern.lower(), (place, (values["interval"], values["min"], values["max"])))
+    return rules
 
 
 @dataclass
@@ -389,11 +456,43 @@ class ScoreSettings:
     name: str = _setting(
         "opic",
         "opic (On-line Page Importance Computation: a page's score is shared among its "
-        "outlinks), depth (1 / (1 + depth)), or module:function.",
+        "outlinks), depth (1 / (1 + depth)), linkrank (what cobnut linkrank wrote), host_authority (the same of hosts; "
+        "within a host the nearest to a seed first), freshness (opic, times the probability that the page changed since "
+        "its last fetch), or module:function.",
     )
     injected: float = _setting(1.0, "A seed's score, unless it says otherwise.")
+    initial: float = _setting(
+        0.15, "linkrank and host_authority: the score of a request that a link led to, until linkrank ranks it."
+    )
     internal: float = _setting(1.0, "opic: weight of a link within a host.")
     external: float = _setting(1.0, "opic: weight of a link to another host.")
+
+
+@dataclass
+class DedupSettings:
+    """Which pages count as duplicates, and which of them stays. docs/duplicates.md explains it."""
+
+    group: str = _setting(
+        "none",
+        "Pages are compared: none (with all), host (within a host), domain (within a registrable domain).",
+        one_of=("none", "host", "domain"),
+    )
+    order: list[str] = _setting(
+        ["score", "length", "https", "discovered"],
+        "Which of several stays, the first difference decides: score (the highest), length (the shortest URL), https "
+        "(rather than http), discovered (the earliest), fetched (the latest), depth (the nearest to a seed), or "
+        "module:function; then the lowest fingerprint.",
+    )
+    canonical: str = _setting(
+        "group",
+        "What rel=canonical decides. off: nothing. group: of pages that are the same, the one that the others name "
+        "stays, and those that name another page stand back. host: besides, a page is a duplicate of the page of its "
+        "host that it names, if that was fetched and names no other.",
+        one_of=("off", "group", "host"),
+    )
+    near: bool = _setting(False, "Mark pages of nearly the same text too (needs parse.simhash).")
+    distance: int = _setting(3, "near: bits of 64 in which their simhashes differ at most.")
+    each_round: bool = _setting(False, "The round loop marks duplicates after every round.")
 
 
 @dataclass
@@ -405,6 +504,14 @@ class StoreSettings:
     compact_share: float = _setting(0.2, "Compact when the deltas have more than this share of the rows, …")
     compact_rows: int = _setting(10_000, "… and at least so many rows, for a small crawl has no need of it, …")
     compact_deltas: int = _setting(16, "… or when there are more than so many.")
+    purge_gone: int = _setting(
+        0, "Compaction forgets gone pages that were last tried so long ago; a link to one makes it new. 0: never.",
+        unit="seconds",
+    )  # fmt: skip
+    purge_orphans: int = _setting(
+        0, "Compaction forgets orphans (schedule.orphan_after) to which no link was seen for so long. 0: never.",
+        unit="seconds",
+    )  # fmt: skip
     keep_versions: int = _setting(3, "Versions of the crawldb that stay readable (--as-of), …")
     keep_hours: float = _setting(24.0, "… besides all that are younger.", unit="hours")
 
@@ -517,6 +624,7 @@ class Settings:
     filter: FilterSettings = field(default_factory=FilterSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
+    dedup: DedupSettings = field(default_factory=DedupSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     linkdb: LinkdbSettings = field(default_factory=LinkdbSettings)
     linkrank: LinkrankSettings = field(default_factory=LinkrankSettings)
@@ -693,6 +801,10 @@ def _check(settings: Settings) -> None:
                          (settings.schedule, "max_interval")):  # fmt: skip
         if getattr(section, key) < 1:
             raise UsageError(f"{key} = {getattr(section, key)}: must be at least 1")
+    settings.schedule.type_rules()
+    settings.schedule.host_rules()
+    if settings.dedup.distance > 16:
+        raise UsageError(f"dedup.distance = {settings.dedup.distance}: more than 16 bits of 64 say nothing any more")
     for name in ("interval", "max_interval"):
         if getattr(settings.schedule, name) >= 1 << 31:
             raise UsageError(f"schedule.{name}: must be less than 2^31 seconds (68 years)")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crawldb import rowtext, schema
@@ -33,7 +34,7 @@ class Statistics:
 
     def __init__(self, now: int) -> None:
         self._now = now
-        self._rows = self._due_now = 0
+        self._rows = self._due_now = self._due_later = 0
         self._next_due: int | None = None
         self._names = {name: _Names() for name in ("status", "reason")}
         self._numbers = {name: _Numbers() for name in ("http_status", "retries", "depth")}
@@ -49,12 +50,14 @@ class Statistics:
             _each(table[name], numbers.add)
         _each(table["score"], self._scores.add)
         _each(table["host"], self._hosts.add)
-        _each(table["due_at"], self._add_due)
+        waiting = table["due_at"].filter(pc.not_equal(table["status"].cast(pa.string()), "orphan"))
+        _each(waiting, self._add_due)
 
     def _add_due(self, times: pa.Array) -> None:
         due_at = times.drop_null().view(pa.int64()).to_numpy()
         later = due_at[due_at > self._now]
         self._due_now += len(due_at) - len(later)
+        self._due_later += len(later)
         if len(later):
             soonest = int(later.min())
             self._next_due = soonest if self._next_due is None else min(self._next_due, soonest)
@@ -66,7 +69,7 @@ class Statistics:
         return {
             "rows": self._rows,
             "due_now": self._due_now,
-            "due_later": self._rows - self._due_now,
+            "due_later": self._due_later,
             "next_due_at": None if self._next_due is None else time_text(self._next_due),
             "status": {member.name: status[member.name] for member in schema.Status if status[member.name]},
             "reason": dict(sorted(self._names["reason"].counts.items(), key=lambda item: (-item[1], item[0]))),

@@ -22,6 +22,10 @@ What becomes of the status (Nutch's CrawlDbReducer; an outcome acts the same wha
     (sitemap)      unchanged; unfetched if new              at once if it was modified since the last fetch
     (mark)         the mark: duplicate, fetched, …          unchanged
 
+An orphan that a link, a sitemap or a seed names again is fetched if content of it was ever seen, else unfetched. What
+makes a request an orphan is time alone: `age`, at compaction. A mark or a score for a request that is not there is
+nothing.
+
 Whatever was fetched is due again after max_interval at the latest: Nutch's generate takes what is due later than that
 for due now, and so does ours. Where Nutch makes a page with a longer interval unfetched (forceRefetch), only its
 interval and due time are brought back: that it was fetched stays true.
@@ -30,7 +34,7 @@ interval and due time are brought back: that it was fetched stays true.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -39,10 +43,10 @@ from numpy.typing import NDArray
 
 from crawldb import schema, shards
 from crawldb.families import find
-from crawldb.schedules import SCHEDULES, Answered
+from crawldb.schedules import SCHEDULES, Answered, Names, host_bounds
 from crawldb.schema import FetchOutcome, Status
 from crawldb.scoring import SCORES
-from crawldb.settings import Policy, ScheduleSettings
+from crawldb.settings import Policy, ScheduleSettings, StoreSettings
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -64,7 +68,7 @@ _FROM_SITEMAP = ("lastmod", "sitemap_priority")
 def needed_of_delta(columns: Sequence[str]) -> list[str]:
     """The delta's columns that `apply` needs to compute these columns of the state."""
     optional = {
-        *_FROM_BIRTH, *_FROM_SEED, *_FROM_FETCH, *_VALIDATORS, *_FROM_CONTENT, "sitemap_priority", "duplicate_of",
+        *(name for name in _FROM_BIRTH if name != "host"), *_FROM_SEED, *_FROM_FETCH, *_VALIDATORS, *_FROM_CONTENT, "sitemap_priority", "duplicate_of",
         "linked_at",
     }  # fmt: skip
     return [name for name in schema.DELTA.names if name in columns or name not in optional]
@@ -77,6 +81,8 @@ def apply(state: pa.Table, delta: pa.Table, policy: Policy) -> pa.Table:
     sorted by fingerprint, each fingerprint once. So is the result, with the columns of `state`.
     """
     place, known = shards.match(shards.key_bytes(state["fingerprint"]), shards.key_bytes(delta["fingerprint"]))
+    if not known.all() and (nothing := ~known & ~_brings(delta)).any():  # a mark of what is no longer there
+        delta, place, known = delta.filter(pa.array(~nothing)), place[~nothing], known[~nothing]
     before = state.take(pa.array(place, mask=~known))
     return _splice(state, place, known, _transition(before, known, delta, policy))
 
@@ -94,7 +100,15 @@ def apply_all(state: pa.Table, deltas: Iterable[tuple[pa.Table, Policy]]) -> pa.
     touched = state.take(pa.array(place[known]))
     for delta, policy in deltas:
         touched = apply(touched, delta, policy)
+    if touched.num_rows < len(keys):
+        place, known = shards.match(shards.key_bytes(state["fingerprint"]), shards.key_bytes(touched["fingerprint"]))
     return _splice(state, place, known, touched)
+
+
+def _brings(delta: pa.Table) -> Bools:
+    """Rows that make a request which is not there yet: of a fetch, a seed, a link or a sitemap. Marks and scores don't."""
+    linked = _ints(delta["inlinks"], 0) > 0
+    return ~_nulls(delta["outcome"]) | _bools(delta["injected"]) | _bools(delta["listed"]) | linked
 
 
 def _splice(state: pa.Table, place: Ints, known: Bools, rows: pa.Table) -> pa.Table:
@@ -116,11 +130,17 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     # A seed speaks for a new request, and for a known one only when it was injected with --update.
     heard = seeded & (_bools(delta["update"]) | ~known)
 
+    linked, listed = _ints(delta["inlinks"], 0) > 0, _bools(delta["listed"])
+    bounds = host_bounds(delta["host"], schedule)
+
+    modified_before = _ints(old["modified_at"], 0)
     status = np.where(known, schema.codes(old["status"], schema.STATUS_NAMES), Status.unfetched).astype(np.int8)
+    found_again = (status == Status.orphan) & (linked | listed | seeded)
+    status = np.where(found_again, np.where(modified_before > 0, Status.fetched, Status.unfetched), status)
     retries = _ints(old["retries"], 0)
     interval = np.where(heard, _ints(delta["interval"], -1), -1)
     spoken = interval >= 0
-    interval = np.where(spoken, interval, _ints(old["interval"], schedule.interval))
+    interval = np.where(spoken, interval, np.where(known, _ints(old["interval"], schedule.interval), bounds.interval))
     fixed = np.where(spoken, _bools(delta["interval_fixed"]), _bools(old["interval_fixed"]))
     discovered_at = (
         _ints(old["discovered_at"], 0) if "discovered_at" in old.column_names else np.zeros(len(known), np.int64)
@@ -129,7 +149,7 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     due_at = np.where(known, _ints(old["due_at"], 0), discovered_at)
     last_fetch = _ints(old["fetched_at"], 0)
     answered_before = known & (last_fetch > 0) & ~np.isin(status, [Status.unfetched, Status.gone])
-    longest = schedule.max_interval * 1000
+    longest = bounds.longest * 1000
     due_at = np.where(spoken & answered_before, last_fetch + np.minimum(interval * 1000, longest), due_at)
 
     # -- the fetch
@@ -146,21 +166,23 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     given_up = failed & (retries + 1 >= schedule.max_retries)
     gone = (outcome == FetchOutcome.gone) | given_up
 
-    modified_before = _ints(old["modified_at"], 0)
     modified_at = np.where(success & ~same, fetched_at, modified_before)
+    content_type = _choose(success & ~_nulls(delta["content_type"]), delta["content_type"], old["content_type"])
+    changefreq = _choose(listed, delta["changefreq"], old["changefreq"])
     interval, due_at = _reschedule(
-        answered, interval, due_at, fixed, schedule,
+        answered, due_at, fixed, schedule,
         Answered(
             interval, fetched_at, np.where((modified_before > 0) & (unchanged | ~compared), modified_before, fetched_at),
-            np.where(unchanged, -1, np.where(compared, 1, 0)).astype(np.int8),
+            np.where(unchanged, -1, np.where(compared, 1, 0)).astype(np.int8), bounds.shortest, bounds.longest,
+            Names.of(content_type), Names.of(changefreq),
         ),
     )  # fmt: skip
     # Capped only where it is stretched, so that a fixed interval stays what the seed asked for.
-    longer = np.minimum(interval * schedule.gone_factor, 0.9 * schedule.max_interval).astype(np.int64)
+    longer = np.minimum(interval * schedule.gone_factor, 0.9 * bounds.longest).astype(np.int64)
     interval = np.where(gone & ~fixed, np.maximum(longer, 1), interval)
     due_at = np.where(gone, fetched_at + interval * 1000, due_at)
     patience = schedule.retry_delay * schedule.retry_backoff ** np.minimum(np.where(postponed, 0, retries), 30)
-    patience = np.minimum(patience, float(schedule.max_interval)) * 1000
+    patience = np.minimum(patience, bounds.longest) * 1000
     later = np.maximum(fetched_at + patience.astype(np.int64), _ints(delta["retry_after"], 0))
     due_at = np.where((failed & ~given_up) | postponed, later, due_at)
     due_at = np.where(fetched, np.minimum(due_at, fetched_at + longest), due_at)
@@ -177,7 +199,6 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     status = np.where(mark >= 0, mark, status).astype(np.int8)
 
     # -- seeds, links and sitemaps
-    listed = _bools(delta["listed"])
     news = listed & known & (fetched_at > 0) & (_ints(delta["lastmod"], 0) > fetched_at)
     due_at = np.where(news, np.minimum(due_at, _ints(delta["discovered_at"], 0)), due_at)
     offered = np.where(seeded & ~heard, np.iinfo(np.int16).max, _ints(delta["depth"], np.iinfo(np.int16).max))
@@ -186,10 +207,10 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
     given = np.where(heard, _floats(delta["score"], np.nan), np.nan)
     given = np.where(np.isnan(given) & seeded & ~known, policy.score.injected, given)
     given = np.where(np.isnan(given) & listed & ~known, _floats(delta["score"], policy.score.injected), given)
-    score = np.where(np.isnan(given), _floats(old["score"], 0.0), given)
-    linked = _ints(delta["inlinks"], 0) > 0
+    scoring = find(SCORES, policy.score.name, "score.name")
+    score = np.where(known, _floats(old["score"], 0.0), scoring.first(policy.score))
+    score = np.where(np.isnan(given), score, given)
     if linked.any():
-        scoring = find(SCORES, policy.score.name, "score.name")
         score = np.where(linked, scoring.update(score, _floats(delta["inlink_score"], 0.0), depth), score)
     score = np.where(_nulls(delta["new_score"]), score, _floats(delta["new_score"], 0.0))
 
@@ -205,8 +226,8 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
         "score": score.astype(np.float32),
         "depth": depth,
         "signature": _choose(success & ~_nulls(delta["signature"]), delta["signature"], old["signature"]),
-        "content_type": _choose(success & ~_nulls(delta["content_type"]), delta["content_type"], old["content_type"]),
-        "changefreq": _choose(listed, delta["changefreq"], old["changefreq"]),
+        "content_type": content_type,
+        "changefreq": changefreq,
         "discovered_at": _times(discovered_at, missing=discovered_at == 0),
     }  # fmt: skip
     columns = set(old.column_names)
@@ -230,28 +251,80 @@ def _transition(old: pa.Table, known: Bools, delta: pa.Table, policy: Policy) ->
         of = _choose(mark >= 0, delta["duplicate_of"], old["duplicate_of"])
         new["duplicate_of"] = _choose(status == Status.duplicate, of, pa.chunked_array([pa.nulls(len(known), of.type)]))
     if "linked_at" in columns:
-        seen = np.maximum(_ints(old["linked_at"], 0), _ints(delta["linked_at"], 0) if schedule.orphan_after else 0)
-        new["linked_at"] = _times(seen, missing=seen == 0)
+        # A sitemap or a seed that names it is as good as a link.
+        named_at = np.where(listed | seeded, _ints(delta["discovered_at"], 0), 0)
+        seen_at = np.maximum(named_at, _ints(delta["linked_at"], 0)) if schedule.orphan_after else 0
+        seen_at = np.maximum(_ints(old["linked_at"], 0), seen_at)
+        new["linked_at"] = _times(seen_at, missing=seen_at == 0)
     return pa.table({name: _typed(new[name], old.schema.field(name).type) for name in old.column_names}, old.schema)
 
 
 def _reschedule(
-    answered: Bools, interval: Ints, due_at: Ints, fixed: Bools, settings: ScheduleSettings, pages: Answered
+    answered: Bools, due_at: Ints, fixed: Bools, settings: ScheduleSettings, pages: Answered
 ) -> tuple[Ints, Ints]:
     """Interval and due time after the schedule had its say on the pages that answered."""
+    interval = pages.interval
     if not answered.any():
         return interval, due_at
     schedule = find(SCHEDULES, settings.name, "schedule.name")
-    planned = schedule(
-        Answered(
-            pages.interval[answered], pages.fetched_at[answered], pages.modified_at[answered], pages.changed[answered]
-        ),
-        settings,
-    )
+    columns: list[Any] = [column[answered] for column in pages]
+    planned = schedule(Answered(*columns), settings)
     interval, due_at, kept = interval.copy(), due_at.copy(), fixed[answered]
     due_at[answered] = np.where(kept, pages.fetched_at[answered] + interval[answered] * 1000, planned.due_at)
     interval[answered] = np.where(kept, interval[answered], planned.interval)
     return interval, due_at
+
+
+# -- what time alone does ------------------------------------------------------------------------------------
+
+
+class Aged(NamedTuple):
+    """A state as compaction writes it."""
+
+    state: pa.Table
+    orphans: int
+    """Requests that became orphans."""
+    purged: int
+    """Rows that were dropped: gone pages and orphans."""
+
+
+def age(state: pa.Table, schedule: ScheduleSettings, store: StoreSettings, now: int, kept: Bools | None = None) -> Aged:
+    """What becomes of some of the state, all columns, when it is compacted at `now` (UTC milliseconds).
+
+    A request that no link was seen to for schedule.orphan_after becomes an orphan, unless it is a seed (depth 0) or gone;
+    what is gone or an orphan for longer than store.purge_gone and purge_orphans is dropped. Rows of `kept` are not.
+    """
+    if not (schedule.orphan_after or store.purge_gone or store.purge_orphans) or not state.num_rows:
+        return Aged(state, 0, 0)
+    status = schema.codes(state["status"], schema.STATUS_NAMES)
+    unlinked_for = now - _first(state["linked_at"], state["discovered_at"])
+    lost = np.zeros(len(status), np.bool_)
+    if schedule.orphan_after:
+        lost = (unlinked_for > schedule.orphan_after * 1000) & (_ints(state["depth"], 0) > 0)
+        lost &= (status != Status.gone) & (status != Status.orphan)
+        # When the request entered the crawldb is unknown: then there is nothing to count from.
+        lost &= ~(_nulls(state["linked_at"]) & _nulls(state["discovered_at"]))
+    if lost.any():
+        status = np.where(lost, Status.orphan, status).astype(np.int8)
+        place = state.schema.get_field_index("status")
+        state = state.set_column(place, state.schema.field(place), schema.from_codes(status, schema.STATUS_NAMES))
+        if "duplicate_of" in state.column_names:
+            place = state.schema.get_field_index("duplicate_of")
+            none = pa.chunked_array([pa.nulls(len(status), schema.FINGERPRINT)])
+            state = state.set_column(
+                place, state.schema.field(place), _choose(status == Status.duplicate, state["duplicate_of"], none)
+            )
+    dropped = np.zeros(len(status), np.bool_)
+    if store.purge_gone:
+        dropped |= (status == Status.gone) & (now - _ints(state["fetched_at"], now) > store.purge_gone * 1000)
+    if store.purge_orphans:
+        dropped |= (status == Status.orphan) & (unlinked_for > store.purge_orphans * 1000)
+    if kept is not None:
+        dropped &= ~kept
+    orphans = int(np.count_nonzero(lost & ~dropped))
+    if dropped.any():
+        state = state.filter(pa.array(~dropped))
+    return Aged(state, orphans, int(np.count_nonzero(dropped)))
 
 
 # -- columns to arrays and back ------------------------------------------------------------------------------

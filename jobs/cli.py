@@ -16,6 +16,7 @@ VERBS = {
     "invertlinks": ("jobs.invertlinks", "put the links of parsed segments into the link store"),
     "linkrank": ("jobs.linkrank", "PageRank over pages or hosts, into the crawldb's or the host store's"),
     "sitemaps": ("jobs.sitemaps", "put what sitemaps list into the crawldb"),
+    "dedup": ("jobs.dedup", "mark duplicates, by their signature and, on request, by likeness"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
     "domainstats": ("jobs.domainstats", "count requests by host, domain, suffix or tld, and status"),
     "segments": ("jobs.segments", "list, show, merge and remove segments"),

@@ -13,10 +13,11 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from crawldb import schema
 from crawldb.errors import ConflictError
 from crawldb.segments import PHASES, Segment, next_phase
 from crawldb.store import CRAWLDB
-from jobs import compact, control, fetch, generate, inject, invertlinks, parse, sitemaps, updatedb
+from jobs import compact, control, dedup, fetch, generate, inject, invertlinks, parse, sitemaps, updatedb
 from jobs.command import Run, Stopwatch, add_common, execute, say
 from jobs.fetching import user_agent
 
@@ -32,6 +33,9 @@ def finish(run: Run, segment: Segment) -> None:
         control.raise_if_interrupted()
     if run.settings.linkdb.update:
         _again_on_conflict(lambda: invertlinks.run(run, invertlinks.parsed_segments(run)))
+        control.raise_if_interrupted()
+    if run.settings.dedup.each_round:
+        _again_on_conflict(lambda: dedup.run(run))
         control.raise_if_interrupted()
     compact_if_due(run)
 
@@ -92,13 +96,15 @@ def run(run: Run, seeds: list[str], rounds: int, update: bool = False) -> int:
 
 def _when_next(run: Run) -> str:
     """Why nothing is due."""
-    earliest = None
-    for table in run.store.snapshot().scan(["due_at"]):
-        low = table["due_at"].cast("int64").to_numpy().min()
-        earliest = low if earliest is None else min(earliest, low)
+    earliest: int | None = None
+    for table in run.store.snapshot().scan(["due_at", "status"]):
+        waiting = schema.codes(table["status"], schema.STATUS_NAMES) != schema.Status.orphan
+        times = table["due_at"].cast("int64").to_numpy()[waiting]
+        if len(times):
+            earliest = int(times.min()) if earliest is None else min(earliest, int(times.min()))
     if earliest is None:
-        return "the crawldb is empty"
-    due = datetime.fromtimestamp(int(earliest) / 1000, timezone.utc)
+        return "there is nothing in the crawldb but orphans" if run.store.snapshot().rows else "the crawldb is empty"
+    due = datetime.fromtimestamp(earliest / 1000, timezone.utc)
     return f"nothing is due before {due:%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -125,6 +131,10 @@ def main(argv: list[str] | None = None) -> int:
         "--sitemaps", metavar="WHEN", choices=("never", "once", "always"),
         help="read the sitemaps that robots.txt files name, before generate: never, once or always (sitemap.read)",
     )  # fmt: skip
+    arguments.add_argument(
+        "--dedup", metavar="GROUP", choices=("none", "host", "domain"),
+        help="mark duplicates after every round, compared within: none, host or domain (dedup.each_round, dedup.group)",
+    )  # fmt: skip
     arguments.add_argument("--demo", action="store_true", help="crawl a small site served from this machine, 3 rounds")
     add_common(arguments)
     options = arguments.parse_args(argv)
@@ -132,6 +142,8 @@ def main(argv: list[str] | None = None) -> int:
         options.overrides.append(f"generate.top={options.top}")
     if options.sitemaps is not None:
         options.overrides.append(f"sitemap.read={options.sitemaps}")
+    if options.dedup is not None:
+        options.overrides += ["dedup.each_round=true", f"dedup.group={options.dedup}"]
     if options.demo:
         from jobs.demo.crawl import demo
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crawldb import hostrules, orders, plan, schema, selection, shards
+from crawldb import hostrules, orders, plan, schema, scoring, selection, shards
 from crawldb import hosts as hostdb
 from crawldb.errors import CobnutError, Interrupted
 from crawldb.hostrules import HostRules
@@ -38,9 +38,9 @@ class Generate(CrawlJob):
         snapshot = run.store.snapshot(self.context["version"])
         in_flight = self.in_flight(run)
         rules = self._rules(run)
-        chosen = selection.Selection(self.settings, self._pace(run, rules), rules)
+        chosen = selection.Selection(self.settings, self._pace(run, rules), rules, self.context["now"])
         ready, skipped = 0, Skipped(rules)
-        columns = tuple(dict.fromkeys((*_CARRIED, "due_at")))
+        columns = tuple(dict.fromkeys((*(name for name in _CARRIED if name != "value"), *selection.DECIDING)))
         for table in snapshot.scan(columns, item["shard"]):
             if control.STOP.is_set():
                 raise Interrupted(15)
@@ -54,6 +54,7 @@ class Generate(CrawlJob):
                 eligible &= skipped.others(table["host"], eligible)
             if not eligible.any():
                 continue
+            table = scoring.valued(table, self.settings.score, self.context["now"])
             eligible &= chosen.may_enter(table)
             chosen.add(table.take(pa.array(np.flatnonzero(eligible))).select(_CARRIED))
         best = chosen.result()
@@ -111,7 +112,7 @@ class Generate(CrawlJob):
 
     def best(self, batches: Iterable[pa.Table], pace: plan.Pace, rules: HostRules) -> pa.Table | None:
         """The requests to fetch, those to be fetched first first; None if there are none."""
-        chosen = selection.Selection(self.settings, pace, rules)
+        chosen = selection.Selection(self.settings, pace, rules, self.context["now"])
         for batch in batches:
             chosen.add(batch)
         return chosen.result()

@@ -16,6 +16,7 @@ from jobs.parsing.media_types import media_type
 from jobs.parsing.outlinks import Outlinks
 from jobs.parsing.parsers import PARSERS
 from jobs.parsing.signatures import SIGNATURES
+from jobs.parsing.simhash import simhash
 
 _language_tag = re.compile(r"[A-Za-z]{1,8}(?:[-_][A-Za-z0-9]{1,8}){0,6}").fullmatch
 
@@ -46,6 +47,8 @@ class PageParser:
         if document.parse_status != "parsed":
             document.noindex, document.nofollow = directives([], page.headers, self._agent)
         document.signature = self._signature(page.content, document.text)
+        if self._settings.simhash and document.text:
+            document.simhash = simhash(document.text)
         return document
 
     def redirect(

@@ -108,27 +108,45 @@ def _answer(random: Random) -> Row:
         "last_modified": random.choice([None, "Tue, 24 Nov 2026 10:00:00 GMT"]),
         "redirect_to": random.choice([None, "http://x.test/"]),
         "signature": random.choice([None, b"a" * 16, b"b" * 16]),
+        "content_type": random.choice([None, "text/html", "image/png"]),
+        "canonical": random.choice([None, None, key(7)]),
+        "simhash": random.choice([None, 0, 2**64 - 1]),
+    }
+
+
+def _listing(random: Random) -> Row:
+    return {
+        "lastmod": random.choice([None, _time(random)]),
+        "changefreq": random.choice([None, "always", "Weekly", "never", "now and then"]),
+        "sitemap_priority": random.choice([None, 0.5]),
     }
 
 
 def state_row(number: int) -> Row:
     """Some row of a state, without its fingerprint."""
     random = Random(number)
-    return _answer(random) | {
-        "status": random.choice(list(schema.Status)).name,
-        "fetched_at": random.choice([None, _time(random)]),
-        "due_at": _time(random),
-        "modified_at": random.choice([None, _time(random)]),
-        "interval": random.randint(1, 200 * 86_400),
-        "interval_fixed": random.choice([None, True]),
-        "retries": random.randint(0, 4),
-        "score": random.randint(0, 1 << 20) / 1024,
-        "depth": random.randint(0, 5),
-        "priority": random.choice([None, -1, 2]),
-        "metadata": _metadata(random),
-        "discovered_at": random.choice([None, _time(random)]),
-        "discovered_from": random.choice([None, key(random.randint(0, 40))]),
-    }
+    status = random.choice(list(schema.Status)).name
+    return (
+        _answer(random)
+        | _listing(random)
+        | {
+            "status": status,
+            "duplicate_of": random.choice([None, key(3)]) if status == "duplicate" else None,
+            "linked_at": random.choice([None, _time(random)]),
+            "fetched_at": random.choice([None, _time(random)]),
+            "due_at": _time(random),
+            "modified_at": random.choice([None, _time(random)]),
+            "interval": random.randint(1, 200 * 86_400),
+            "interval_fixed": random.choice([None, True]),
+            "retries": random.randint(0, 4),
+            "score": random.randint(0, 1 << 20) / 1024,
+            "depth": random.randint(0, 5),
+            "priority": random.choice([None, -1, 2]),
+            "metadata": _metadata(random),
+            "discovered_at": random.choice([None, _time(random)]),
+            "discovered_from": random.choice([None, key(random.randint(0, 40))]),
+        }
+    )
 
 
 def fetched_row(number: int) -> Row:
@@ -154,6 +172,7 @@ def linked_row(number: int) -> Row:
         "priority": random.choice([None, -1, 2]),
         "metadata": _metadata(random),
         "discovered_at": _time(random),
+        "linked_at": _time(random),
         "discovered_from": key(random.randint(0, 40)),
     }
 
@@ -162,6 +181,29 @@ def fetched_and_linked_row(number: int) -> Row:
     """Some row of a delta, without its fingerprint: a fetch, and links to the same request."""
     fetch, link = fetched_row(number), linked_row(number + 1)
     return {**link, **fetch, "discovered_from": None, "depth": min(link["depth"], fetch["depth"])}
+
+
+def listed_row(number: int) -> Row:
+    """Some row of a delta, without its fingerprint: a line of a sitemap."""
+    random = Random(number)
+    return _listing(random) | {
+        "listed": True,
+        "score": random.choice([None, 0.75]),
+        "depth": random.choice([None, 1]),
+        "discovered_at": _time(random),
+        "discovered_from": random.choice([None, key(3)]),
+    }
+
+
+def marked_row(number: int) -> Row:
+    """Some row of a delta, without its fingerprint: what a command says of a request that is there, or was."""
+    random = Random(number)
+    mark = random.choice([None, "duplicate", "fetched", "orphan", "gone"])
+    return {
+        "mark": mark,
+        "duplicate_of": key(5) if mark == "duplicate" else None,
+        "new_score": None if mark else random.randint(0, 1 << 20) / 1024,
+    }
 
 
 def seed_row(number: int) -> Row:
@@ -201,4 +243,4 @@ def tables_of(kinds: Sequence[Callable[[int], Row]], wanted: pa.Schema) -> st.Se
 
 states = tables_of([state_row], schema.STATE)
 seeds = tables_of([seed_row], schema.DELTA)
-deltas = tables_of([fetched_row, linked_row, fetched_and_linked_row, seed_row], schema.DELTA)
+deltas = tables_of([fetched_row, linked_row, fetched_and_linked_row, seed_row, listed_row, marked_row], schema.DELTA)

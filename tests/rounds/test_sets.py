@@ -438,7 +438,7 @@ def test_what_another_store_or_command_needs_is_kept(crawled: Run, capfd: pytest
     held = Run(crawled.crawl_dir, crawled.settings, crawled.control)
     held.hold(first)
     assert segments.prune(crawled, None, 1, dry_run=False, force=False) == 0
-    assert "is kept: hostdb,hostdb/robots has not applied it" in capfd.readouterr().err
+    assert "is kept: hostdb, hostdb/robots has not applied it" in capfd.readouterr().err
     assert len(crawled.segments.committed()) == 4
     assert segments.prune(crawled, None, 1, dry_run=False, force=True) == 0
     assert f"{first.name} is kept" in capfd.readouterr().err
