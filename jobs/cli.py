@@ -13,6 +13,7 @@ VERBS = {
     "parse": ("jobs.parse", "parse a fetched segment: text, links, signatures"),
     "updatedb": ("jobs.updatedb", "put what a segment learned into the crawldb"),
     "compact": ("jobs.compact", "fold the crawldb's deltas into a new base"),
+    "warc": ("jobs.warc", "segments to web archives (WARC), and web archives to segments"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
 

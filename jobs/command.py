@@ -21,7 +21,7 @@ from crawldb.filesystem import Lock, configure, is_uri, resolve
 from crawldb.hosts import HOSTDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
-from crawldb.store import CRAWLDB, Kind, Store
+from crawldb.store import CRAWLDB, Kind, Store, now_ms
 from jobs import control
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB)}
@@ -45,6 +45,10 @@ class Run:
         self.store = Store(self.crawl_dir)
         self.hosts = self.store_named("hostdb")
         self.segments = Segments(self.crawl_dir)
+
+    def now(self) -> int:
+        """The time, UTC milliseconds: the one clock of all commands, real or run.clock."""
+        return self.settings.run.clock or now_ms()
 
     def store_named(self, name: str) -> Store:
         """The crawl directory's store of this name."""

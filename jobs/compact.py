@@ -15,7 +15,7 @@ import numpy as np
 from crawldb import schema, shards
 from crawldb.errors import Interrupted
 from crawldb.settings import StoreSettings
-from crawldb.store import CRAWLDB, LogEntry, Snapshot, Store, now_ms
+from crawldb.store import CRAWLDB, LogEntry, Snapshot, Store
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, counts, execute, parser, say
@@ -76,7 +76,7 @@ def run(run: Run, number_of_shards: int | None = None) -> int:
     statistics: Counter[str] = Counter()
     for record in records:
         statistics.update(record["statistics"])
-    now = now_ms()
+    now = run.now()
     entry = run.store.commit_base(snapshot.entry, wanted, files, now, {"status": dict(statistics)})
     expired = run.store.expire(run.settings.store, now)
     after = sum(layer.bytes for layer in entry.layers())
@@ -95,7 +95,7 @@ def run_other(run: Run, store: Store) -> None:
         return
     wanted = _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
     files, _ = _new_base(run, snapshot, wanted)
-    number, now = sum(file.rows for file in files.values()), now_ms()
+    number, now = sum(file.rows for file in files.values()), run.now()
     entry = store.commit_base(snapshot.entry, wanted, files, now, {store.kind.rows: number})
     store.expire(run.settings.store, now)
     after = sum(layer.bytes for layer in entry.layers())

@@ -17,7 +17,7 @@ from crawldb import hosts as hostdb
 from crawldb import orders, plan, schema, selection, shards
 from crawldb.errors import CobnutError, Interrupted
 from crawldb.segments import Segment
-from crawldb.store import Snapshot, now_ms
+from crawldb.store import Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -110,7 +110,7 @@ def run(run: Run) -> Segment | None:
         # In this order: a segment that is applied or committed after the snapshot counts as in flight, or is noticed.
         number = run.segments.last_number() + 1
         in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
-        now = now_ms()
+        now = run.now()
         known = run.hosts.versions()
         segment = run.segments.begin(now, number)
         context = {

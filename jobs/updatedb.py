@@ -23,7 +23,7 @@ from crawldb import hosts as hostdb
 from crawldb.errors import CorruptionError, Interrupted
 from crawldb.segments import Segment
 from crawldb.settings import Policy
-from crawldb.store import Snapshot, now_ms
+from crawldb.store import Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
@@ -115,7 +115,7 @@ def run(run: Run, segment: Segment) -> int:
     outcomes, links = add_up(records, "outcomes"), add_up(records, "links")
     files = {record["shard"]: shards.File.from_dict(record["file"]) for record in records}
     statistics: dict[str, Any] = {"outcomes": dict(outcomes), **links}
-    entry = run.store.commit_delta(snapshot.entry, "updatedb", files, policy, now_ms(), segment.name, statistics)
+    entry = run.store.commit_delta(snapshot.entry, "updatedb", files, policy, run.now(), segment.name, statistics)
     say(
         f"updatedb  {segment.name}: {sum(outcomes.values()):,} fetched{f' ({counts(outcomes)})' if outcomes.total() else ''}, "
         f"{links['links']:,} links to {links['requests']:,} requests; crawldb version {entry.version} {watch}"
@@ -126,7 +126,7 @@ def run(run: Run, segment: Segment) -> int:
 def _commit_hosts(run: Run, onto: Snapshot, segment: Segment, records: list[Record], policy: Policy) -> None:
     files = {record["shard"]: shards.File.from_dict(record["hosts"]) for record in records}
     statistics = {"hosts": sum(file.rows for file in files.values())}
-    run.hosts.commit_delta(onto.entry, "updatedb", files, policy, now_ms(), segment.name, statistics)
+    run.hosts.commit_delta(onto.entry, "updatedb", files, policy, run.now(), segment.name, statistics)
 
 
 def main(argv: list[str] | None = None) -> int:
