@@ -17,6 +17,7 @@ from typing import Any, cast
 from isal import igzip_lib, isal_zlib
 
 from crawldb.filesystem import resolve
+from jobs.archiving.records import sha1
 
 _PIECE = 1 << 14
 """Bytes taken from a file at once: what follows a gzip member is copied, so much at most."""
@@ -65,6 +66,16 @@ class Broken:
 
     offset: int
     why: str
+
+
+_NAMES = {
+    name: name.lower()
+    for name in (
+        "WARC-Type", "WARC-Record-ID", "WARC-Date", "WARC-Target-URI", "WARC-Concurrent-To", "WARC-IP-Address",
+        "WARC-Protocol", "WARC-Block-Digest", "WARC-Payload-Digest", "WARC-Warcinfo-ID", "Content-Type", "Content-Length",
+    )
+}  # fmt: skip
+"""Names as nearly all writers spell them."""
 
 
 class _Damaged(Exception):
@@ -183,6 +194,9 @@ def _next_member(file: io.BufferedReader, size: int, offset: int) -> int:
 def _plain(file: io.BufferedReader, size: int, limit: int, offset: int) -> Iterator[Record | Broken]:
     while offset < size:
         stream = _Plain(file, offset)
+        if not _skip_blank(stream):
+            return
+        offset = file.tell() - len(stream.buffer)
         try:
             found = _one(stream, limit, offset, 0)
         except _Damaged as error:
@@ -209,12 +223,8 @@ def _next_line(file: io.BufferedReader, size: int, offset: int) -> int:
 
 def _one(stream: _Plain | _Member, limit: int, offset: int, inside: int) -> Record | None:
     """The next record of a stream; None at its end. Raises _Damaged."""
-    while True:  # the two empty lines after the last record, and what some writers put there besides
-        stream.buffer = stream.buffer.lstrip(b"\r\n")
-        if stream.buffer:
-            break
-        if not stream.more():
-            return None
+    if not _skip_blank(stream):
+        return None
     while (end := stream.buffer.find(b"\r\n\r\n")) < 0:
         if not stream.buffer.startswith(b"WARC/"[: len(stream.buffer)]):
             raise _Damaged("not a record")
@@ -238,21 +248,33 @@ def _one(stream: _Plain | _Member, limit: int, offset: int, inside: int) -> Reco
     return record
 
 
+def _skip_blank(stream: _Plain | _Member) -> bool:
+    """Pass over the two empty lines after a record, and what some writers put there besides; False at the end."""
+    while True:
+        stream.buffer = stream.buffer.lstrip(b"\r\n")
+        if stream.buffer:
+            return True
+        if not stream.more():
+            return False
+
+
 def _fields(head: bytes) -> dict[str, str]:
     if not head.startswith(b"WARC/"):
         raise _Damaged("not a record")
     fields: dict[str, str] = {}
     last = ""
     for line in head.decode("utf-8", "replace").split("\r\n")[1:]:
-        if line[:1] in (" ", "\t") and last:
-            fields[last] += f" {line.strip()}"
-            continue
         name, _, value = line.partition(":")
-        last = name.strip().lower()
-        if last in fields:
-            last = ""
-        else:
-            fields[last] = value.strip()
+        key = _NAMES.get(name)
+        if key is None:
+            if line[:1] in (" ", "\t"):
+                if last:
+                    fields[last] += f" {line.strip()}"
+                continue
+            key = name.strip().lower()
+        last = "" if key in fields else key
+        if last:
+            fields[key] = value.strip()
     return fields
 
 
@@ -280,6 +302,8 @@ def _wrong_digest(digest: str, block: bytes) -> str | None:
     """What is wrong if the block has another SHA-1 than its record says; other digests are not looked at."""
     name, _, value = digest.partition(":")
     if name.lower() not in ("sha1", "sha-1"):
+        return None
+    if value == sha1(block):
         return None
     try:
         wanted = bytes.fromhex(value) if len(value) == 40 else base64.b32decode(value.upper())

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from crawldb import schema
 from jobs.archiving import cdxj
-from jobs.archiving.records import WarcFile, head_of, record_id, sha1
+from jobs.archiving.records import WarcFile, head_of, record_ids, sha1
 
 FORMAT = 1
 """Of the JSON in our metadata records, under the key `cobnut`."""
@@ -41,7 +41,7 @@ TIMES = tuple(one.name for one in schema.CONTENT if one.type == schema.TIME)
 BYTES = ("fingerprint", "discovered_from")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_PLAIN_BODY = "payload"
+_KINDS = ("response", "request", "conversion", "metadata")
 
 Fields = list[tuple[str, str]]
 
@@ -111,6 +111,8 @@ class Archive:
     origin: Origin
     lines: list[str] = field(default_factory=list)
     records: int = 0
+    _ids: tuple[int, dict[str, str]] = field(default_factory=lambda: (-1, {}))
+    """Of a row, by kind of record."""
     _seen: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """By payload digest: the first record that has it, its URL and date."""
 
@@ -132,7 +134,7 @@ class Archive:
         }  # fmt: skip
         block = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value).encode()
         self._write([
-            ("WARC-Type", "warcinfo"), ("WARC-Record-ID", record_id(origin.segment, origin.source, "info", str(part))),
+            ("WARC-Type", "warcinfo"), ("WARC-Record-ID", record_ids(origin.source, "info", str(part))[0]),
             ("WARC-Date", date_of(origin.generated_at)), ("WARC-Filename", self.name),
             ("Content-Type", "application/warc-fields"),
         ], block)  # fmt: skip
@@ -159,7 +161,9 @@ class Archive:
         return fields
 
     def _id(self, number: int, kind: str) -> str:
-        return record_id(self.origin.segment, self.origin.source, str(number), kind)
+        if self._ids[0] != number:
+            self._ids = number, dict(zip(_KINDS, record_ids(self.origin.source, str(number)), strict=True))
+        return self._ids[1][kind]
 
     def _answer(self, number: int, row: dict[str, Any], url: str, date: str, known: dict[str, Any]) -> str:
         """The response or revisit record; its id."""
