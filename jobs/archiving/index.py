@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -138,27 +137,35 @@ def sessions(tables: Iterable[pa.Table]) -> Sessions:
 
 
 class Index:
-    """What archives hold of some requests."""
+    """What archives hold of the requests that it was told of."""
 
     def __init__(self, archives: Sequence[str], settings: Settings, keys: Iterable[bytes]) -> None:
-        wanted = np.frombuffer(b"".join(sorted(set(keys))), np.uint8).reshape(-1, 20)
         self._settings = settings
-        self._captures: dict[bytes, list[Capture]] = defaultdict(list)
+        self._captures: dict[bytes, list[Capture]] = {}
         self._readers: dict[str, Reader] = {}
-        tables = []
-        for archive in archives:
-            table = load(archive, settings)
-            tables.append(table.select(["at", "generated_at"]))
-            mine = table.take(pa.array(np.flatnonzero(shards.contains(wanted, shards.key_bytes(table["fingerprint"])))))
+        self._tables = {archive: load(archive, settings) for archive in archives}
+        self.sessions = sessions(self._tables.values())
+        self.add(keys)
+
+    def add(self, keys: Iterable[bytes]) -> None:
+        """Some more requests."""
+        new = sorted({key for key in keys if key not in self._captures})
+        if not new:
+            return
+        self._captures.update((key, []) for key in new)
+        wanted = np.frombuffer(b"".join(new), np.uint8).reshape(-1, 20)
+        for archive, table in self._tables.items():
+            found = np.flatnonzero(shards.contains(wanted, shards.key_bytes(table["fingerprint"])))
             for key, kind, at, offset, skip, payload_offset, payload_skip, segment, generated_at in zip(
-                *(column.to_pylist() for column in mine.columns), strict=True
+                *(column.to_pylist() for column in table.take(pa.array(found)).columns), strict=True
             ):
                 payload = None if payload_offset is None else (payload_offset, payload_skip)
                 capture = Capture(kind, at, Place(offset, skip, payload), About(segment, generated_at), archive)
                 self._captures[key].append(capture)
-        self.sessions = sessions(tables)
-        for captures in self._captures.values():
-            captures.sort(key=lambda one: (one.at, one.kind == LEFT, one.path, one.place.offset, one.place.skip))
+        for key in new:
+            self._captures[key].sort(
+                key=lambda one: (one.at, one.kind == LEFT, one.path, one.place.offset, one.place.skip)
+            )
 
     def page(self, key: bytes, at: int, validators: bool) -> Capture | None:
         """The capture of a request that is in force in the round at `at`; None if there is none.

@@ -158,9 +158,9 @@ class _Replay:
             ):
                 return
             further = FetchRequest(url_fingerprint(target), target, None, None, None, host, None, None, request.row)
-            index = Index(self._settings.warc.replay, self._settings, [further.fingerprint])
-            capture = index.page(further.fingerprint, self._now, False)
-            found = None if capture is None or capture.kind == LEFT else index.read(capture)
+            self._index.add([further.fingerprint])
+            capture = self._index.page(further.fingerprint, self._now, False)
+            found = None if capture is None or capture.kind == LEFT else self._index.read(capture)
             if isinstance(found, ArchivedPage):
                 led_by = found.result.discovered_from
                 if led_by is not None and led_by != request.fingerprint and led_by in self._keys:
