@@ -97,7 +97,10 @@ def test_others_can_read_the_archives(archived: Archived) -> None:
     """warcio's check has nothing to complain of, the index is sorted, and requests are as they were sent."""
     files = sorted(archived.archives.glob("*.warc.gz"))
     done = subprocess.run(
-        [sys.executable, "-m", "warcio.cli", "check", "-v", *map(str, files)], text=True, capture_output=True, check=False
+        [sys.executable, "-m", "warcio.cli", "check", "-v", *map(str, files)],
+        text=True,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "digest pass" in done.stdout
@@ -136,7 +139,7 @@ def test_imported_it_leaves_the_live_crawldb(archived: Archived) -> None:
 def test_replayed_it_leaves_the_live_crawldb_up_to_times(archived: Archived) -> None:
     first = archived.replay("first")
     assert rows(first) == rows(archived.live)
-    second = archived.replay("second", "-r", "local", "--set", "fetch.chunk_rows=7", "--set", "generate.tasks=3")
+    second = archived.replay("second", "--set", "fetch.chunk_rows=7", "--set", "generate.tasks=3")
     assert rows(second, ()) == rows(first, ())
     assert hosts(second) == hosts(first)
     assert segments(second) == segments(first)
@@ -145,7 +148,9 @@ def test_replayed_it_leaves_the_live_crawldb_up_to_times(archived: Archived) -> 
 
 def test_a_filter_is_tried_on_the_archive(archived: Archived) -> None:
     """What other settings lead to is answered from the archive too; what it lacks is gone, and nobody is asked."""
-    path = archived.replay("filtered", "--set", "filter.max_depth=1", "--set", "fetch.content_types=text/plain", rounds=2)
+    path = archived.replay(
+        "filtered", "--set", "filter.max_depth=1", "--set", "fetch.content_types=text/plain", rounds=2
+    )
     found = rows(path)
     live = rows(archived.live)
     assert set(found) < set(live)
@@ -153,10 +158,10 @@ def test_a_filter_is_tried_on_the_archive(archived: Archived) -> None:
     assert refused
     assert {live[url]["http_status"] for url in refused} <= {200, 203, 206}
     assert all(found[url]["status"] == "gone" for url in refused)
-    deeper = archived.replay("deeper", rounds=5)
-    reasons = {url: row["reason"] for url, row in rows(deeper).items()}
-    assert "not_archived" in reasons.values()
-    assert all(rows(deeper)[url]["status"] == "gone" for url, why in reasons.items() if why == "not_archived")
+    deeper = archived.replay("deeper", rounds=4)
+    missing = [row for row in rows(deeper).values() if row["reason"] == "not_archived"]
+    assert missing
+    assert {row["status"] for row in missing} == {"gone"}
     assert len(archived.crawler.server.requests) == archived.asked
 
 
@@ -167,9 +172,11 @@ def test_killed_anywhere_a_rerun_ends_the_same(archived: Archived) -> None:
     warc(crawler, "export", str(archived.live), name, "-o", str(whole), "--max-bytes", "20KB")
     assert any(path.name.endswith("-01.warc.gz") for path in whole.iterdir())
     command = ("warc", "export", "--set", "http.agent_name=cobnut-test", str(archived.live), name, "-o")
-    for moment in (3, 8, 17):
+    for moment in (3, 40, 110):
         assert killed(*command, str(export), "--max-bytes", "20KB", dies_at=moment)
-    assert "were there before" in warc(crawler, "export", str(archived.live), name, "-o", str(export), "--max-bytes", "20KB")
+    assert "were there before" in warc(
+        crawler, "export", str(archived.live), name, "-o", str(export), "--max-bytes", "20KB"
+    )
     finished = {key: value for key, value in bytes_in(export).items() if not key.startswith(".")}
     assert finished == bytes_in(whole)
 

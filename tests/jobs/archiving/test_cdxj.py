@@ -46,5 +46,9 @@ def test_the_key_is_surts_for_any_url(scheme: str, host: str, path: str, query: 
 def test_a_line_is_read_back() -> None:
     values = {"mime": "text/html", "status": "200", "offset": "5"}
     line = cdxj.line("https://a.example/x?b=1&a=2", "2026-11-24T10:15:00.123Z", values)
-    assert cdxj.read(line) == ("example,a)/x?a=2&b=1", "20261124101500", {"url": "https://a.example/x?b=1&a=2", **values})
+    assert cdxj.read(line) == (
+        "example,a)/x?a=2&b=1",
+        "20261124101500",
+        {"url": "https://a.example/x?b=1&a=2", **values},
+    )
     assert json.loads(line.split(" ", 2)[2])["mime"] == "text/html"

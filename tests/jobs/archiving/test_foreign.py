@@ -32,13 +32,19 @@ class Foreign:
         self._file = open(path, "wb")  # noqa: SIM115
         self.writer = WARCWriter(self._file, **{"gzip": True, **options})
 
-    def record(self, kind: str, url: str, body: bytes = b"", line: str = "200 OK", fields: Any = (), **headers: str) -> Any:
+    def record(
+        self, kind: str, url: str, body: bytes = b"", line: str = "200 OK", fields: Any = (), **headers: str
+    ) -> Any:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         http = None
         if kind in ("response", "request", "revisit"):
             is_request = kind == "request"
-            http = StatusAndHeaders(line, list(fields), protocol="" if is_request else "HTTP/1.1", is_http_request=is_request)
-        made = self.writer.create_warc_record(url, kind, payload=io.BytesIO(body), http_headers=http, warc_headers_dict=given)
+            http = StatusAndHeaders(
+                line, list(fields), protocol="" if is_request else "HTTP/1.1", is_http_request=is_request
+            )
+        made = self.writer.create_warc_record(
+            url, kind, payload=io.BytesIO(body), http_headers=http, warc_headers_dict=given
+        )
         self.writer.write_record(made)
         return made
 
@@ -117,11 +123,17 @@ def test_codings_are_undone_once(foreign: Foreign, fields: list[tuple[str, str]]
 
 
 def test_limits_hold(foreign: Foreign) -> None:
-    foreign.record("response", "http://a.example/bomb", gzip.compress(b"\0" * 5_000_000), "200 OK", [("Content-Encoding", "gzip")])
+    foreign.record(
+        "response", "http://a.example/bomb", gzip.compress(b"\0" * 5_000_000), "200 OK", [("Content-Encoding", "gzip")]
+    )
     foreign.record("response", "http://a.example/long", b"x" * 900_000, "200 OK", [])
     foreign.record("response", "http://a.example/cut", b"x", "200 OK", [], WARC_Truncated="time")
     found = foreign.results(max_bytes=1000)
-    assert [(len(one.content or b""), one.truncated) for one in found] == [(1000, "bytes"), (1000, "bytes"), (1, "seconds")]
+    assert [(len(one.content or b""), one.truncated) for one in found] == [
+        (1000, "bytes"),
+        (1000, "bytes"),
+        (1, "seconds"),
+    ]
 
 
 @pytest.mark.parametrize("first", ["request", "response"])
@@ -135,7 +147,9 @@ def test_requests_are_found_beside_their_answers(foreign: Foreign, first: str, l
             other = ids["response" if kind == "request" else "request"]
             headers = {"WARC_Record_ID": ids[kind], **({"WARC_Concurrent_To": other} if linked else {})}
             if kind == "request":
-                foreign.record(kind, url, b"q=%d" % number, f"POST /{number} HTTP/1.1", [("X-Number", str(number))], **headers)
+                foreign.record(
+                    kind, url, b"q=%d" % number, f"POST /{number} HTTP/1.1", [("X-Number", str(number))], **headers
+                )
             else:
                 foreign.record(kind, url, b"body %d" % number, "200 OK", [], **headers)
     found = foreign.read()
@@ -154,7 +168,11 @@ def test_revisits(foreign: Foreign) -> None:
     profile = "http://netpreserve.org/warc/1.0/revisit/identical-payload-digest"
     for url, known in (("http://a.example/same", digest), ("http://a.example/elsewhere", "sha1:AAAA")):
         made = foreign.writer.create_revisit_record(
-            url, known, "http://a.example/", "2026-01-01T00:00:00Z", StatusAndHeaders("200 OK", [("X", "y")], protocol="HTTP/1.1")
+            url,
+            known,
+            "http://a.example/",
+            "2026-01-01T00:00:00Z",
+            StatusAndHeaders("200 OK", [("X", "y")], protocol="HTTP/1.1"),
         )
         assert made.rec_headers["WARC-Profile"] == profile
         foreign.writer.write_record(made)
@@ -165,12 +183,25 @@ def test_revisits(foreign: Foreign) -> None:
 
 
 def test_robots_txt_is_what_hosts_say(foreign: Foreign) -> None:
-    foreign.record("response", "https://a.example/robots.txt", chunked(b"User-agent: *"), "200 OK", [("Transfer-Encoding", "chunked")])
+    foreign.record(
+        "response",
+        "https://a.example/robots.txt",
+        chunked(b"User-agent: *"),
+        "200 OK",
+        [("Transfer-Encoding", "chunked")],
+    )
     foreign.record("response", "http://b.example:8080/robots.txt", b"", "503 Busy", [])
     foreign.record("response", "http://b.example/sub/robots.txt", b"x", "200 OK", [])
     first, second, page = foreign.read()
     assert isinstance(first, ArchivedRobots)
-    assert first.known[:2] + first.known[3:] == ("https://a.example", "https://a.example/robots.txt", 200, b"User-agent: *", False, None)
+    assert first.known[:2] + first.known[3:] == (
+        "https://a.example",
+        "https://a.example/robots.txt",
+        200,
+        b"User-agent: *",
+        False,
+        None,
+    )
     assert isinstance(second, ArchivedRobots)
     assert (second.known.origin, second.known.failing_since) == ("http://b.example:8080", second.known.fetched_at)
     assert isinstance(page, ArchivedPage)
@@ -186,6 +217,8 @@ def test_dates_of_any_precision(date: str, at: int | None) -> None:
     assert milliseconds(date) == at
 
 
-@pytest.mark.parametrize("body", [b"", b"0\r\n\r\n", b"text", b"5\r\nab", b"-5\r\nab", b"zz\r\n", b"10", b"a\n0123456789\n0\n\n"])
+@pytest.mark.parametrize(
+    "body", [b"", b"0\r\n\r\n", b"text", b"5\r\nab", b"-5\r\nab", b"zz\r\n", b"10", b"a\n0123456789\n0\n\n"]
+)
 def test_unchunked_never_raises(body: bytes) -> None:
     assert unchunked(body) in (body, b"", b"ab", b"0123456789")

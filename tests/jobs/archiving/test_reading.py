@@ -17,7 +17,11 @@ ALL = 1 << 20
 
 
 def record(number: int, block: bytes, digest: bool = True) -> bytes:
-    fields = [("WARC-Type", "resource"), ("WARC-Record-ID", f"<urn:uuid:{number}>"), ("WARC-Target-URI", f"http://a/{number}")]
+    fields = [
+        ("WARC-Type", "resource"),
+        ("WARC-Record-ID", f"<urn:uuid:{number}>"),
+        ("WARC-Target-URI", f"http://a/{number}"),
+    ]
     if digest:
         fields.append(("WARC-Block-Digest", f"sha1:{sha1(block)}"))
     return head_of(fields, len(block)) + block + b"\r\n\r\n"
@@ -67,20 +71,26 @@ def test_cut_off_anywhere_what_came_before_is_whole(tmp_path: Path, how: str) ->
         broken = [one for one in found if isinstance(one, Broken)]
         assert len(broken) <= 1
         if how == "gzip":
-            ends = [len(b"".join(map(compressor(2), [record(n, b) for n, b in enumerate(blocks()[:i])]))) for i in range(13)]
+            ends = [
+                len(b"".join(map(compressor(2), [record(n, b) for n, b in enumerate(blocks()[:i])]))) for i in range(13)
+            ]
             assert len(whole) >= max(i for i in range(13) if ends[i] <= end)
             assert bool(broken) == (end not in ends)
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["plain", "gzip", "one member"]), st.integers(1, 200))
-def test_damaged_anywhere_the_others_are_read(tmp_path_factory: pytest.TempPathFactory, seed: int, how: str, size: int) -> None:
+def test_damaged_anywhere_the_others_are_read(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, how: str, size: int
+) -> None:
     """One damaged place costs the records it is in, and no more where each is a member or line of its own."""
     path = tmp_path_factory.getbasetemp() / "damaged"
     data = bytearray(written(how))
     place = seed % len(data)
     data[place : place + size] = random.Random(seed).randbytes(len(data[place : place + size]))
     found = read(path, bytes(data))
-    whole = [one for one in found if isinstance(one, Record) and one.block in blocks() and one.url.startswith("http://a/")]
+    whole = [
+        one for one in found if isinstance(one, Record) and one.block in blocks() and one.url.startswith("http://a/")
+    ]
     numbers = [int(one.url.rpartition("/")[2]) for one in whole if one.url.rpartition("/")[2].isdigit()]
     assert numbers == sorted(numbers)
     if how == "gzip":
