@@ -272,7 +272,12 @@ def test_a_page_is_read_at_its_place(tmp_path: Path) -> None:
 def test_an_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
     file, one = archive(tmp_path / "u.warc")
     row = next(rows.dicts(table([page("https://a.example/")], schema.CONTENT)))
-    with pytest.raises(KeyError), file:
-        one.page(0, row)
-        one.page(1, {})
+
+    def fail() -> None:
+        with file:
+            one.page(0, row)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert list(tmp_path.iterdir()) == []
