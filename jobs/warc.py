@@ -500,10 +500,14 @@ def main(argv: list[str] | None = None) -> int:
         arguments.add_argument("archives", metavar="WARC", nargs="+", help="files, or directories of them")
         options = arguments.parse_args(given[1:])
         return execute("warc import", options, lambda run: import_(run, options.archives))
-    print("usage: cobnut warc export CRAWL_DIR [SEGMENT…] -o DIR\n       cobnut warc import CRAWL_DIR WARC…\n\n"
-          "cobnut warc export --help and cobnut warc import --help tell more",
-          file=sys.stdout if what in ("-h", "--help") else sys.stderr)  # fmt: skip
-    return 0 if what in ("-h", "--help") else 2
+    arguments = argparse.ArgumentParser(
+        prog="cobnut warc", allow_abbrev=False,
+        usage="cobnut warc export CRAWL_DIR [SEGMENT…] -o DIR\n       cobnut warc import CRAWL_DIR WARC…",
+        description="Segments to web archives, and web archives to segments; each with --help tells more.",
+    )  # fmt: skip
+    arguments.add_argument("what", choices=("export", "import"), help="which way")
+    arguments.parse_args(given)
+    return 2
 
 
 if __name__ == "__main__":

@@ -106,10 +106,13 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert error.value.code == 2
 
 
-def test_help(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("--help") == 0
-    assert "cobnut warc import CRAWL_DIR WARC…" in capfd.readouterr().out
-    assert run() == run("frobnicate") == 2
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["frobnicate"], 2)])
+def test_usage_names_both_ways(arguments: list[str], code: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == code
+    said = capfd.readouterr()
+    assert "cobnut warc import CRAWL_DIR WARC…" in said.out + said.err
 
 
 def test_another_crawls_archive_is_not_overwritten(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

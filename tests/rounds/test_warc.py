@@ -184,7 +184,7 @@ def test_killed_anywhere_a_rerun_ends_the_same(archived: Archived) -> None:
     for moment in (4, 12, 22):
         assert killed("warc", "import", str(other), str(whole), dies_at=moment)
     warc(crawler, "import", str(other), str(whole))
-    assert segments(other) == [name]
+    assert len(segments(other)) == 1  # of another second, if a killed import had begun one of that name
     assert content(other, segments(other)[0]) == content(archived.live, name)
     assert [path.name for path in (other / "segments").iterdir() if path.name != "log"] == segments(other)
 
