@@ -196,6 +196,8 @@ CONTENT_COLUMNS = (
     Column("ip_address", NAME, "The address that was connected to", "192.0.2.1"),
     Column("response_headers", HEADERS, "The answer's header fields, in order, as sent",
            [{"name": "Content-Type", "value": "text/html"}]),
+    Column("request_headers", HEADERS, "The request's header fields, in order, without passwords and cookies; kept with "
+           "fetch.store_request", None),
     Column("content", pa.binary(), "The answer's body, content-encoding removed", b"<html>..."),
     Column("content_bytes", pa.int32(), "Length of `content`, for who does not read it", 30_000, unit="bytes"),
     Column("truncated", NAME, "Why the content is cut off (bytes, seconds, broken); null: it is whole", None),

@@ -122,6 +122,11 @@ class FetchSettings:
         0, "Redirects within a host that are followed at once, so many in a row; others are for the next round."
     )
     conditional: bool = _setting(True, "Send If-None-Match and If-Modified-Since for pages seen before.")
+    store_request: bool = _setting(
+        False,
+        "Keep the header fields of each request with its answer, but for cookies and what credentials_file adds, so that "
+        "`cobnut warc export` writes what was sent; else it rebuilds them from the settings, and says so.",
+    )
     cookies: bool = _setting(False, "Keep each host's cookies during a fetch task and send them back.")
     credentials_file: str = _setting(
         "",
@@ -566,6 +571,22 @@ class RunSettings:
     )  # fmt: skip
     processes: int = _setting(0, "Task processes at once with -r local; 0: one per core.")
     temporary: str = _setting("", "Directory for the jobs' temporary files; empty: the system's.")
+    clock: int = _setting(
+        0,
+        "The time that commands and the replay engine take it to be, milliseconds since 1970 in UTC: for tests that must "
+        "always come out the same. 0: the real time.",
+    )
+
+
+@dataclass
+class WarcSettings:
+    """Web archives: what `cobnut warc export` writes, and what engine = "replay" answers from."""
+
+    compression_level: int = _setting(
+        2, "Of gzip: 1 to 3 are ISA-L's, several times as fast as zlib's 4 to 9, which make files a sixth smaller."
+    )
+    replay: list[str] = _setting([], "Archives that answer in the web's place; `crawl --replay` sets it.")
+    replay_index: str = _setting("", "Where what they hold is written down; `crawl --replay` sets it.")
 
 
 @dataclass
@@ -632,6 +653,7 @@ class Settings:
     run: RunSettings = field(default_factory=RunSettings)
     hdfs: HdfsSettings = field(default_factory=HdfsSettings)
     hadoop: HadoopSettings = field(default_factory=HadoopSettings)
+    warc: WarcSettings = field(default_factory=WarcSettings)
 
     def to_json(self) -> str:
         """All values in one line, for the tasks of a job."""

@@ -133,7 +133,7 @@ def _has_ties(sorted_prefixes: NDArray[np.uint64]) -> bool:
 # -- files ---------------------------------------------------------------------------------------------------
 
 _DICTIONARIES = frozenset({"interval", "retries", "depth", "priority", "http_status", "score"})
-_LONG = frozenset({"url", "text", "title", "content", "outlinks", "response_headers"})
+_LONG = frozenset({"url", "text", "title", "content", "outlinks", "response_headers", "request_headers"})
 _DELTA_LENGTHS = frozenset({"url", "redirect_to", "text", "title"})
 
 

@@ -21,6 +21,7 @@ VERBS = {
     "domainstats": ("jobs.domainstats", "count requests by host, domain, suffix or tld, and status"),
     "segments": ("jobs.segments", "list, show, merge and remove segments"),
     "merge": ("jobs.merge", "the crawldbs and other stores of several crawls, as a new crawl"),
+    "warc": ("jobs.warc", "segments to web archives (WARC), and web archives to segments"),
     "dump": ("crawldb.dump", "look at the crawldb: rows, one URL, statistics"),
 }
 

@@ -24,7 +24,7 @@ from crawldb.robotstxt import ROBOTSDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
 from crawldb.sitemaps import SITEMAPDB
-from crawldb.store import CRAWLDB, Kind, Store
+from crawldb.store import CRAWLDB, Kind, Store, now_ms
 from jobs import control
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, ROBOTSDB, LINKDB, SOURCEDB, SITEMAPDB)}
@@ -50,6 +50,10 @@ class Run:
         self.hosts = self.store_named(HOSTDB.name)
         self.robots = self.store_named(ROBOTSDB.name)
         self.segments = Segments(self.crawl_dir)
+
+    def now(self) -> int:
+        """The time, UTC milliseconds: the one clock of all commands, real or run.clock."""
+        return self.settings.run.clock or now_ms()
 
     def store_named(self, name: str) -> Store:
         """The crawl directory's store of this name."""

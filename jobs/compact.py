@@ -15,7 +15,7 @@ import numpy as np
 from crawldb import schema, shards, update
 from crawldb.errors import Interrupted
 from crawldb.settings import StoreSettings
-from crawldb.store import CRAWLDB, LogEntry, Snapshot, Store, now_ms
+from crawldb.store import CRAWLDB, LogEntry, Snapshot, Store
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
@@ -80,7 +80,7 @@ def is_due(entry: LogEntry, settings: StoreSettings) -> bool:
 
 def run(run: Run, number_of_shards: int | None = None) -> int:
     """Compact the newest version of the crawldb, whatever its deltas; mark its orphans, and purge what is to be."""
-    watch, now = Stopwatch(), now_ms()
+    watch, now = Stopwatch(), run.now()
     snapshot = run.store.snapshot()
     before = snapshot.bytes_on_disk
     wanted = number_of_shards or enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
@@ -110,7 +110,7 @@ def run_other(run: Run, store: Store) -> None:
     if not snapshot.entry.layers():
         return
     wanted = enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
-    now = now_ms()
+    now = run.now()
     files, _ = _new_base(run, snapshot, wanted, now)
     number = sum(file.rows for file in files.values())
     entry = store.commit_base(snapshot.entry, wanted, files, now, {store.kind.rows: number})

@@ -20,7 +20,6 @@ from crawldb import hosts as hostdb
 from crawldb.errors import Interrupted, UsageError
 from crawldb.output import write_table
 from crawldb.settings import Policy
-from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -72,7 +71,7 @@ def run(run: Run, by: str, column: str = "status", where: str = "", top: int = 0
     snapshot = run.store.snapshot()
     hosts = run.hosts.snapshot_or_new(run.settings.store)
     context = {
-        "version": snapshot.version, "by": by, "column": column, "where": where, "top": top, "now": now_ms(),
+        "version": snapshot.version, "by": by, "column": column, "where": where, "top": top, "now": run.now(),
         "shards": hosts.shards if keep else _SHARDS, "keep": hosts.version + 1 if keep else None,
     }  # fmt: skip
     items = [{"shard": shard} for shard in range(snapshot.shards)]
@@ -81,7 +80,7 @@ def run(run: Run, by: str, column: str = "status", where: str = "", top: int = 0
         files = {record["shard"]: shards.File.from_dict(record["file"]) for record in records}
         number = sum(file.rows for file in files.values())
         policy = Policy(run.settings.schedule, run.settings.score)
-        run.hosts.commit_delta(hosts.entry, "domainstats", files, policy, now_ms(), statistics={"hosts": number})
+        run.hosts.commit_delta(hosts.entry, "domainstats", files, policy, run.now(), statistics={"hosts": number})
         say(f"domainstats  the counts of {number:,} hosts are in the host store {watch}")
     counts = [pa.table(record["counts"], domainstats.COUNTS) for record in records]
     everything = pa.concat_tables([domainstats.COUNTS.empty_table(), *counts])
@@ -111,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     def counted(run_: Run) -> int:
         if options.keep and (options.by != "host" or options.count != "status" or options.where or options.top):
             raise UsageError("--keep takes all counts by host and status: it goes with --by host alone")
-        where.parse(options.where or "true", now_ms())
+        where.parse(options.where or "true", run_.now())
         table = run(run_, options.by, options.count, options.where, options.top, options.keep)
         write_table(table, options.format, options.output)
         return 0

@@ -20,7 +20,7 @@ from crawldb import hosts as hostdb
 from crawldb.errors import CobnutError, Interrupted
 from crawldb.hostrules import HostRules
 from crawldb.segments import Segment
-from crawldb.store import Snapshot, now_ms
+from crawldb.store import Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -226,7 +226,7 @@ def new_segment(
         # In this order: a segment that is applied or committed after the snapshot counts as in flight, or is noticed.
         number = run.segments.last_number() + 1
         in_flight = [segment.name for segment in run.segments.in_flight(snapshot.entry.applied)]
-        now = now_ms()
+        now = run.now()
         known, files_known = run.hosts.versions(), run.robots.versions()
         segment = run.segments.begin(now, number)
         context = {

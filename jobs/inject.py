@@ -23,7 +23,7 @@ from crawldb.errors import CobnutError, UsageError
 from crawldb.filesystem import is_uri, resolve
 from crawldb.seeds import SeedReader
 from crawldb.settings import Policy
-from crawldb.store import LogEntry, now_ms
+from crawldb.store import LogEntry
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -130,7 +130,7 @@ def run(run: Run, sources: list[str], update: bool = False) -> int:
     """Inject the seeds of files, directories or `-` (stdin). CobnutError if no line of them is a seed."""
     watch = Stopwatch()
     items = work_list(sources, run)
-    now = now_ms()
+    now = run.now()
     snapshot = run.store.snapshot_or_new(run.settings.store)
     records = run.job(
         Inject, items, {"now": now, "update": update, "version": snapshot.version + 1, "shards": snapshot.shards},

@@ -21,7 +21,7 @@ from crawldb import links, shards
 from crawldb.errors import CorruptionError, Interrupted
 from crawldb.segments import Segment
 from crawldb.settings import Policy
-from crawldb.store import Snapshot, now_ms
+from crawldb.store import Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -65,7 +65,7 @@ def run(run: Run, segments: Sequence[Segment]) -> int:
     watch = Stopwatch()
     snapshots = {name: run.store_named(name).snapshot_or_new(run.settings.store) for name in _STORES}
     missing = {
-        name: [segment.name for segment in segments if segment.name not in snapshot.entry.applied]
+        name: [segment.name for segment in segments if not segment.is_applied(snapshot.entry.applied)]
         for name, snapshot in snapshots.items()
     }
     items = [item for segment in segments for item in _chunks(segment, missing)]
@@ -103,7 +103,7 @@ def _commit(run: Run, onto: Snapshot, name: str, segments: list[str], records: l
     rows = sum(file.rows for file in files.values())
     policy = Policy(run.settings.schedule, run.settings.score)
     run.store_named(name).commit_delta(
-        onto.entry, "invertlinks", files, policy, now_ms(), segments[-1], {onto.store.kind.rows: rows}, segments[:-1]
+        onto.entry, "invertlinks", files, policy, run.now(), segments[-1], {onto.store.kind.rows: rows}, segments[:-1]
     )
     return rows
 
@@ -111,10 +111,10 @@ def _commit(run: Run, onto: Snapshot, name: str, segments: list[str], records: l
 def parsed_segments(run: Run) -> list[Segment]:
     """The segments that are parsed and that the link store does not know, oldest first."""
     applied = [set(run.store_named(name).snapshot_or_new(run.settings.store).entry.applied) for name in _STORES]
-    known = applied[0] & applied[1]
     return [
-        segment for segment in run.segments.committed() if segment.name not in known and segment.is_complete("parsed")
-    ]
+        segment for segment in run.segments.committed()
+        if segment.is_complete("parsed") and not all(segment.is_applied(names) for names in applied)
+    ]  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:

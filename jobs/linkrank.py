@@ -32,7 +32,7 @@ from crawldb.errors import CobnutError, ConflictError, Interrupted, UsageError
 from crawldb.linkgraph import GraphFiles
 from crawldb.links import LINKDB, SOURCEDB, Current
 from crawldb.settings import Policy
-from crawldb.store import Snapshot, now_ms
+from crawldb.store import Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -461,12 +461,12 @@ def _write_scores(run: Run, context: dict[str, Any]) -> str:
     files = {record["shard"]: shards.File.from_dict(record["file"]) for record in records if record["rows"]}
     number = sum(record["rows"] for record in records)
     policy = Policy(run.settings.schedule, run.settings.score)
-    entry = run.store.commit_delta(snapshot.entry, "linkrank", files, policy, now_ms(), None, {"scores": number})
+    entry = run.store.commit_delta(snapshot.entry, "linkrank", files, policy, run.now(), None, {"scores": number})
     return f"{number:,} scores in crawldb version {entry.version}"
 
 
 def _write_hosts(run: Run, context: dict[str, Any]) -> str:
-    snapshot, now = run.hosts.snapshot_or_new(run.settings.store), now_ms()
+    snapshot, now = run.hosts.snapshot_or_new(run.settings.store), run.now()
     items = [{"nodes": nodes, "rank": rank} for nodes, rank in zip(context["nodes"], context["rank"], strict=True)
              if nodes]  # fmt: skip
     told = context | {"version": snapshot.version + 1, "shards": snapshot.shards, "ranked_at": now}

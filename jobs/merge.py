@@ -26,7 +26,7 @@ from crawldb.errors import ConflictError, Interrupted, UsageError
 from crawldb.filesystem import is_uri, resolve
 from crawldb.merging import merged
 from crawldb.settings import Settings
-from crawldb.store import CRAWLDB, Kind, Snapshot, Store, now_ms
+from crawldb.store import CRAWLDB, Kind, Snapshot, Store
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import KINDS, Run, Stopwatch, add_common, add_up, counts, execute, say
@@ -147,7 +147,7 @@ def _merge(run: Run, store: Store, versions: _Versions, filtered: bool) -> None:
     rows = sum(file.rows for file in files.values())
     statistics: dict[str, Any] = {"merged_from": dict(versions), "refused": refused}
     statistics |= {"status": dict(status)} if store.kind is CRAWLDB else {store.kind.rows: rows}
-    store.commit_base(new.entry, wanted, files, now_ms(), statistics, kind="merge")
+    store.commit_base(new.entry, wanted, files, run.now(), statistics, kind="merge")
     known = f" ({counts(status)})" if status.total() else ""
     say(
         f"merge     {store.kind.name}: {_rows_of(snapshots)} → {rows:,} {store.kind.rows}{known} in {wanted} shards"

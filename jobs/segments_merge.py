@@ -24,7 +24,6 @@ from crawldb import refusals, schema, shards
 from crawldb.errors import CobnutError, ConflictError, CorruptionError, Interrupted, UsageError
 from crawldb.segments import Segment
 from crawldb.settings import FetchSettings
-from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, parser, say
@@ -247,7 +246,7 @@ def chosen(run: Run, names: Sequence[str]) -> list[Segment]:
 def merge(run: Run, sources: Sequence[Segment], slice_rows: int) -> list[Segment]:
     """Merge these segments; what they have become. ConflictError if another was committed meanwhile: nothing changed."""
     number = run.segments.last_number() + 1
-    now = now_ms()
+    now = run.now()
     begun = [run.segments.begin(now, number)]
     try:
         run.hold_or_fail(begun[0])

@@ -30,20 +30,19 @@ from crawldb import hosts as hostdb
 from crawldb import listings, shards
 from crawldb import sitemaps as sitemapdb
 from crawldb.errors import Interrupted, UsageError
-from crawldb.families import find
 from crawldb.filesystem import is_uri, resolve
 from crawldb.listings import Entries, Listings, Scope
 from crawldb.schema import SITEMAPLIST, FetchOutcome
 from crawldb.settings import Policy, Settings
 from crawldb.sitemaps import Wanted
-from crawldb.store import Snapshot, Store, now_ms
+from crawldb.store import Snapshot, Store
 from crawldb.urls import canonicalize, host_of
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
 from jobs.fetching import FetchRequest, FetchResult, user_agent
 from jobs.fetching.contract import KnownRobots
-from jobs.fetching.engines import ENGINES
+from jobs.fetching.engines import engine
 from jobs.fetching.in_turns import InTurns
 from jobs.parsing.sitemaps import ATOM, INDEX, RSS, SitemapReader
 from jobs.protocol import shard_key
@@ -87,7 +86,7 @@ class Sitemaps(CrawlJob):
         hosts = run.hosts.snapshot_or_new(self.settings.store)
         robots = run.robots.snapshot_or_new(self.settings.store)
         settings = _settings_for_sitemaps(self.settings)
-        fetching = InTurns(find(ENGINES, settings.fetch.engine, "fetch.engine"), settings, control.STOP)
+        fetching = InTurns(engine(settings), settings, control.STOP)
         progress = self.progress(len(wanted))
         while wanted:
             reading.seen.update(one.url for one in wanted)
@@ -365,7 +364,7 @@ def run(
     read = store.snapshot_or_new(run.settings.store)
     tasks = run.settings.generate.tasks or run.processes()
     context: dict[str, Any] = {
-        "now": now_ms(), "tasks": tasks, "version": snapshot.version + 1, "shards": snapshot.shards,
+        "now": run.now(), "tasks": tasks, "version": snapshot.version + 1, "shards": snapshot.shards,
         "sitemapdb": read.version + 1, "earlier": {},
         "conditional": conditional and run.settings.fetch.conditional and not run.settings.schedule.orphan_after,
     }  # fmt: skip
@@ -399,7 +398,7 @@ def run_due(this: Run) -> int:
     when = this.settings.sitemap.read
     if when == "never" or not this.hosts.versions():
         return 0
-    before = 0 if when == "once" else now_ms() - this.settings.sitemap.interval * 1000
+    before = 0 if when == "once" else this.now() - this.settings.sitemap.interval * 1000
     return run(this, read_before=before, conditional=True)
 
 
@@ -507,11 +506,11 @@ def _commit(
     version = snapshot.version
     if files:
         version = run.store.commit_delta(
-            snapshot.entry, "sitemaps", files, policy, now_ms(), statistics=statistics
+            snapshot.entry, "sitemaps", files, policy, run.now(), statistics=statistics
         ).version
     if _SITEMAPS in written:
         read.store.commit_delta(
-            read.entry, "sitemaps", {0: written[_SITEMAPS]}, policy, now_ms(), statistics={"sitemaps": dict(outcomes)}
+            read.entry, "sitemaps", {0: written[_SITEMAPS]}, policy, run.now(), statistics={"sitemaps": dict(outcomes)}
         )
     requests = sum(file.rows for file in files.values())
     say(
@@ -559,7 +558,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def read(run_: Run) -> int:
         if options.due:
-            return run(run_, read_before=now_ms() - run_.settings.sitemap.interval * 1000, conditional=True)
+            return run(run_, read_before=run_.now() - run_.settings.sitemap.interval * 1000, conditional=True)
         return run(run_, options.files, options.url)
 
     return execute("sitemaps", options, read)

@@ -23,7 +23,7 @@ from crawldb import hosts as hostdb
 from crawldb.errors import CorruptionError, Interrupted
 from crawldb.segments import Segment
 from crawldb.settings import Policy
-from crawldb.store import Snapshot, now_ms
+from crawldb.store import Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
@@ -128,12 +128,12 @@ def run(run: Run, segment: Segment) -> int:
     policy = Policy(run.settings.schedule, run.settings.score)
     for name, other in others.items():
         if context[name]:
-            _commit_other(other, segment, [record for record in records if name in record], name, policy)
+            _commit_other(run, other, segment, [record for record in records if name in record], name, policy)
     records = [record for record in records if "file" in record]
     outcomes, links = add_up(records, "outcomes"), add_up(records, "links")
     files = {record["shard"]: shards.File.from_dict(record["file"]) for record in records}
     statistics: dict[str, Any] = {"outcomes": dict(outcomes), **links}
-    entry = run.store.commit_delta(snapshot.entry, "updatedb", files, policy, now_ms(), segment.name, statistics)
+    entry = run.store.commit_delta(snapshot.entry, "updatedb", files, policy, run.now(), segment.name, statistics)
     say(
         f"updatedb  {segment.name}: {sum(outcomes.values()):,} fetched{f' ({counts(outcomes)})' if outcomes.total() else ''}, "
         f"{links['links']:,} links to {links['requests']:,} requests; crawldb version {entry.version} {watch}"
@@ -141,10 +141,10 @@ def run(run: Run, segment: Segment) -> int:
     return 0
 
 
-def _commit_other(onto: Snapshot, segment: Segment, records: list[Record], name: str, policy: Policy) -> None:
+def _commit_other(run: Run, onto: Snapshot, segment: Segment, records: list[Record], name: str, policy: Policy) -> None:
     files = {record["shard"]: shards.File.from_dict(record[name]) for record in records}
     statistics = {onto.store.kind.rows: sum(file.rows for file in files.values())}
-    onto.store.commit_delta(onto.entry, "updatedb", files, policy, now_ms(), segment.name, statistics)
+    onto.store.commit_delta(onto.entry, "updatedb", files, policy, run.now(), segment.name, statistics)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -464,6 +464,7 @@ class FetchTask:
         else:
             errand.headers = page_headers(request, self._own, self.settings.fetch.conditional)
             errand.method, errand.body = request.method or "GET", request.body
+        errand.kept = errand.headers
         if not self._plain and errand.of_own_page:
             self._add_secrets(errand)
 
@@ -476,6 +477,7 @@ class FetchTask:
         if extra:
             given = {name.lower() for name in extra}
             errand.headers = {name: value for name, value in errand.headers.items() if name.lower() not in given}
+            errand.kept = dict(errand.headers)
             errand.headers |= extra
 
     def _put_off(self, errand: Errand, until: float | None) -> None:
@@ -647,6 +649,8 @@ class FetchTask:
             self._queues.finished(errand, reply.started)
             return
         result = result_of(request, reply)
+        if self.settings.fetch.store_request and reply.status is not None:
+            result.request_headers = list(errand.kept.items())
         if self.settings.fetch.cookies:
             if home.jar is None:
                 home.jar = CookieJar()
