@@ -1,6 +1,6 @@
 # What a developer does, by name. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-fast bench soak demo
+.PHONY: help setup check format test test-fast fuzz bench soak demo
 
 VENV := $(or $(COBNUT_VENV),.venv)
 
@@ -25,6 +25,10 @@ test:  ## everything, on every suitable Python that is found
 
 test-fast:  ## the quick tests on one Python
 	scripts/test.sh --fast
+
+fuzz:  ## search for inputs that crash, hang or swell the parsers; FUZZ_SECONDS=300 in all, FUZZ_TARGETS="html robots"
+	@scripts/venv.sh test >/dev/null && scripts/venv.sh fuzz >/dev/null
+	"$(VENV)/bin/python" -m tests.fuzz $(FUZZ_TARGETS)
 
 bench: setup  ## measure; prints the table of benchmarks/README.md
 	"$(VENV)/bin/python" -m benchmarks

@@ -17,6 +17,7 @@ RUN = [
     "lxml>=6.0,<7",
     "brotli>=1.2,<2",  # the first that bounds its output
     "backports.zstd>=1.6,<2; python_version < '3.14'",
+    "isal>=1.7,<2",
     "faust-cchardet>=3.0,<4",
     "can_ada>=3.0,<4",
     "w3lib>=2.5,<2.6",  # another minor version may spell URLs, and so fingerprints, in another way
@@ -32,13 +33,19 @@ BROWSER = ["playwright>=1.65,<2"]
 
 KERBEROS = ["requests-kerberos>=0.14,<0.16"]
 
+FUZZ = ["atheris>=2.3,<4"]
+
 TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.6.1,<4",
     "hypothesis>=6.112,<7",
     "scrapy>=2.13,<3",
     "protego>=0.7,<0.8",  # benchmarks/robots.py measures itself by it
+    "warcio>=1.7.5,<2",  # what archives are checked by, and foreign ones made with
+    "surt>=0.3.1,<0.4",  # the keys of CDXJ are held against its
     "cryptography>=43",
+    "networkx>=3.4,<4",  # its PageRank, which needs scipy, is what ours is compared with
+    "scipy>=1.15,<2",
     "hypercorn>=0.17,<1",  # a server of HTTP/2, with h2
     "pproxy>=2.7.9,<3",
     "ruff>=0.17,<0.18",
@@ -62,6 +69,6 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["jobs", "jobs.*", "crawldb", "crawldb.*"]),
     install_requires=RUN,
-    extras_require={"hdfs-native": HDFS_NATIVE, "browser": BROWSER, "kerberos": KERBEROS, "test": TEST},
+    extras_require={"hdfs-native": HDFS_NATIVE, "browser": BROWSER, "kerberos": KERBEROS, "fuzz": FUZZ, "test": TEST},
     entry_points={"console_scripts": ["cobnut = jobs.cli:main"]},
 )

@@ -85,15 +85,17 @@ _KINDS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
     (pa.types.is_boolean, "boolean"),
     (pa.types.is_binary, "bytes"),
     (pa.types.is_map, "map"),
+    (pa.types.is_list, "list"),
 )
 KIND_NAMES = {"boolean": "a condition", "text": "a text", "hex": "a hex text", "number": "a number", "time": "a time",
-      "duration": "a duration", "bytes": "bytes", "map": "a map", "null": "null"}  # fmt: skip
+      "duration": "a duration", "bytes": "bytes", "map": "a map", "list": "a list",
+      "null": "null"}  # fmt: skip
 """What a kind is called in a message."""
 
 
-def kind_of(column: str) -> str:
-    """The kind of a column's values."""
-    return next(kind for test, kind in _KINDS if test(schema.STATE.field(column).type))
+def kind_of(of: pa.DataType) -> str | None:
+    """The kind of a column's values; None for those that the language does not know."""
+    return next((kind for test, kind in _KINDS if test(of)), None)
 
 
 def column_of(name: str) -> Evaluate:
@@ -192,13 +194,20 @@ _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?\s?(?:(Z)|([+-])(\d\d):?(\d\d))?)?", re.IGNORECASE
 )
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_SHORT_FLOATS = frozenset(
+    field.name for fields in (schema.STATE, schema.HOST) for field in fields if field.type == pa.float32()
+)
 _MOST_SECONDS = 1e11
 """3,000 years: keeps times in milliseconds well inside 64 bits."""
 
 
-def mistake(start: int, message: str) -> UsageError:
+class Mistake(UsageError):
+    """An error in an expression; whoever parses it knows where the expression stands."""
+
+
+def mistake(start: int, message: str) -> Mistake:
     """An error in an expression, at a place in its text (characters from 0)."""
-    return UsageError(f"--where: character {start + 1}: {message}")
+    return Mistake(f"character {start + 1}: {message}")
 
 
 def literal_of(kind: str, literal: Any, start: int) -> Value:
@@ -241,6 +250,8 @@ def matched(left: Value, right: Value) -> tuple[Value, Value]:
         if value.kind == "map":
             name = value.columns[0]
             raise mistake(value.start, f"{name} is a map; write {name}['key'], or {name} IS NULL")
+        if value.kind == "list":
+            raise mistake(value.start, f"{value.columns[0]} is a list; all that can be asked is IS NULL, IS NOT NULL")
     if len(kinds) > 1 and kinds not in ({"number", "duration"}, {"text", "hex"}):
         raise mistake(right.start, f"expected {KIND_NAMES[left.kind]} to compare with, found {KIND_NAMES[right.kind]}")
     return left, right
@@ -258,7 +269,7 @@ def _read_as(left: Value, right: Value) -> Value:
         return literal_of("hex", literal.lower(), right.start)
     if kind == "text" and left.columns == ("status",) and literal not in schema.Status.__members__:
         raise mistake(right.start, f"no status {literal!r}{nearest(literal, list(schema.Status.__members__))}")
-    if kind == "number" and left.columns == ("score",):
+    if kind == "number" and len(left.columns) == 1 and left.columns[0] in _SHORT_FLOATS:
         # The column's 0.1 is the float32 next to 0.1; whoever writes 0.1 means that one.
         scalar = pa.scalar(float(literal), pa.float32())
         return Value("number", lambda table: scalar, (), right.start, literal)

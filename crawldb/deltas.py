@@ -162,6 +162,48 @@ def merge(tables: Iterable[pa.Table]) -> pa.Table:
     return _delta(columns, len(starts))
 
 
+def of_fetchlist(fetchlist: pa.Table, now: int) -> pa.Table:
+    """Rows for `with_seeds` of a fetchlist whose requests came from no crawldb: they are seeds, found at `now` (UTC ms)."""
+    rows = fetchlist.num_rows
+    columns: dict[str, Any] = {name: fetchlist[name] for name in (*_REQUEST, "score", "depth", "priority", "metadata")}
+    columns["injected"] = pa.repeat(True, rows)
+    columns["discovered_at"] = pa.repeat(pa.scalar(now, schema.TIME), rows)
+    return shards.sort(_delta(columns, rows))
+
+
+def with_seeds(tables: Iterable[pa.Table]) -> pa.Table:
+    """`merge` of tables some of which are of seeds (`injected`), each seed once: what was fetched, or linked to, was a
+    seed first."""
+    parts = list(tables)
+    seeds = [part for part in parts if part.num_rows and part["injected"][0].as_py()]
+    others = [part for part in parts if part.num_rows and not part["injected"][0].as_py()]
+    if not seeds:
+        return merge(parts)
+    injected = shards.sort(pa.concat_tables(seeds).unify_dictionaries())
+    if not others:
+        return injected
+    learned = merge(others)
+    keys = shards.key_bytes(injected["fingerprint"])
+    place, known = shards.match(keys, shards.key_bytes(learned["fingerprint"]))
+    own = injected.take(pa.array(place, mask=~known))
+    columns: dict[str, Any] = {name: learned[name] for name in schema.DELTA.names}
+    columns |= {name: own[name] for name in ("injected", "score")}
+    for name in ("depth", "priority", "metadata", "discovered_at"):
+        columns[name] = _instead(own[name], learned[name], known)
+    columns["discovered_from"] = _instead(own["discovered_from"], learned["discovered_from"], known)
+    waiting = ~shards.contains(shards.key_bytes(learned["fingerprint"]), keys)
+    return shards.sort(
+        pa.concat_tables([_delta(columns, learned.num_rows), injected.filter(pa.array(waiting))]).unify_dictionaries()
+    )
+
+
+def _instead(one: pa.ChunkedArray, other: pa.ChunkedArray, where: NDArray[np.bool_]) -> pa.ChunkedArray:
+    """`one` where the mask says so, else `other`, for any type."""
+    both = pa.chunked_array([*other.chunks, *one.chunks], one.type).combine_chunks()
+    rows = np.arange(len(where))
+    return pa.chunked_array([both.take(pa.array(np.where(where, rows + len(where), rows)))])
+
+
 def _settle_ties(
     table: pa.Table, first: NDArray[np.int64], order: NDArray[np.int64], starts: NDArray[np.int64],
     preference: NDArray[np.int64], source: NDArray[np.uint8],

@@ -11,14 +11,8 @@ reading (`| head`) ends the dump without an error.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +20,8 @@ from numpy.typing import NDArray
 
 from crawldb import conditions, filesystem, formats, schema, settings, where
 from crawldb.errors import CobnutError, UsageError
+from crawldb.output import abandon_stdout, is_stdout
+from crawldb.output import output as _output
 from crawldb.store import Snapshot, Store, now_ms
 
 TABLE_COLUMNS = ("url", "status", "http_status", "reason", "depth", "score", "fetched_at", "due_at")
@@ -36,6 +32,9 @@ HOST_TABLE_COLUMNS = (
     "last_seen",
 )  # fmt: skip
 """The same of --hosts."""
+
+_OF_ROWS = ("--refused", "--stats", "--url", "--host", "--hosts", "--status", "--where", "--as-of")
+"""Options that mean nothing to links."""
 
 _TOP_SLACK = 1 << 16
 """Rows that may wait beyond the N best before the rest is thrown away."""
@@ -49,16 +48,16 @@ def main(argv: Sequence[str] | None = None, now: int | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon_stdout()
     except CobnutError as error:
         print(f"dump: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         print(f"dump: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
-        _abandon_stdout()
+        abandon_stdout()
         return 1
     except KeyboardInterrupt:
-        _abandon_stdout()
+        abandon_stdout()
         return 130
     return 0
 
@@ -77,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--url", metavar="URL", help="one row, by any spelling of its URL, and why it is what it is")
     add("--host", metavar="H", help="rows of this host")
     add("--hosts", action="store_true", help="what is known of each host instead: requests by outcome and reason, "
-        "latency, Crawl-delay, robots.txt; with --top the N hosts with the most requests")  # fmt: skip
+        "latency, Crawl-delay, robots.txt, sitemaps; with --where, for example \"failing_since < now() - 7 days\", with "
+        "--top the N hosts with the most requests")  # fmt: skip
+    add("--links-to", metavar="URL", help="the links to this URL that the link store knows, with their anchors; with --top "
+        "the N that were seen last")  # fmt: skip
+    add("--links-from", metavar="URL", help="the links of this page when it was last parsed; with --top its first N")
     add("--status", metavar="S", help=f"rows with this status, or these (a,b): {', '.join(_statuses())}")
     add("--top", metavar="N", type=_positive, help="the N rows with the highest scores, highest first")
     add("--where", metavar="EXPR", help="rows for which this is true, for example: \"status = 'gone' AND reason LIKE "
@@ -105,7 +108,10 @@ def _run(arguments: argparse.Namespace, now: int) -> None:
     if any(":/" in path for path in (arguments.crawl_dir, arguments.output or "")):
         filesystem.configure(settings.load().hdfs)
     if arguments.hosts:
-        _write_hosts(arguments)
+        _write_hosts(arguments, now)
+        return
+    if arguments.links_to is not None or arguments.links_from is not None:
+        _write_links(arguments)
         return
     condition = _condition(arguments, now)
     columns = _chosen_columns(arguments, schema.STATE.names, TABLE_COLUMNS)
@@ -125,7 +131,8 @@ def _check(arguments: argparse.Namespace) -> None:
     alone = {
         "--refused": ("--stats", "--url", "--status", "--top", "--where", "--columns", "--as-of", "--hosts"),
         "--url": ("--stats", "--host", "--status", "--top", "--where"), "--stats": ("--top", "--columns"),
-        "--hosts": ("--url", "--stats", "--status", "--where"),
+        "--hosts": ("--url", "--stats", "--status"),
+        "--links-to": ("--links-from", *_OF_ROWS), "--links-from": _OF_ROWS,
     }  # fmt: skip
     names = (
         "--refused",
@@ -138,6 +145,8 @@ def _check(arguments: argparse.Namespace) -> None:
         "--where",
         "--columns",
         "--as-of",
+        "--links-to",
+        "--links-from",
     )
     values = {name: getattr(arguments, name[2:].replace("-", "_")) for name in names}
     given = {name for name, value in values.items() if value is not None and value is not False}
@@ -147,7 +156,7 @@ def _check(arguments: argparse.Namespace) -> None:
                 raise UsageError(f"{option} and {other} do not go together")
     if arguments.stats and arguments.format in ("csv", "parquet"):
         raise UsageError(f"--stats is printed as table or jsonl, not as {arguments.format}")
-    if arguments.format == "parquet" and _is_stdout(arguments.output) and sys.stdout.isatty():
+    if arguments.format == "parquet" and is_stdout(arguments.output) and sys.stdout.isatty():
         raise UsageError("parquet is not for terminals; give -o FILE")
 
 
@@ -271,16 +280,21 @@ def _write_request(snapshot: Snapshot, columns: list[str], arguments: argparse.N
             formats.FORMATS[arguments.format]([chosen], kept, output, width)
 
 
-def _write_hosts(arguments: argparse.Namespace) -> None:
+def _write_hosts(arguments: argparse.Namespace, now: int) -> None:
     from crawldb import hosts
 
     columns = _chosen_columns(arguments, hosts.SHOWN.names, HOST_TABLE_COLUMNS)
+    condition = where.parse(arguments.where, now, hosts.SHOWN) if arguments.where is not None else None
     snapshot = Store(arguments.crawl_dir, hosts.HOSTDB).snapshot(arguments.as_of)
+    asked = {*columns, *(condition.columns if condition else ()), *(["requests"] if arguments.top else [])}
+    made = [name for name in hosts.SHOWN.names if name in asked]
     if arguments.host is not None:
-        found = snapshot.select(hosts.fingerprints([_host(arguments.host)]), hosts.SHOWN_NEEDED)
+        found = snapshot.select(hosts.fingerprints([_host(arguments.host)]), hosts.needed(made))
     else:
-        found = snapshot.scan(hosts.SHOWN_NEEDED)
-    tables = (hosts.shown(table) for table in found)
+        found = snapshot.scan(hosts.needed(made))
+    tables = (hosts.shown(table, made) for table in found)
+    if condition is not None:
+        tables = (condition.filter(table) for table in tables)
     if arguments.top:
         tables = (table for table in [hosts.busiest(tables, arguments.top)])
     kept = pa.schema([hosts.SHOWN.field(name) for name in columns])
@@ -288,8 +302,34 @@ def _write_hosts(arguments: argparse.Namespace) -> None:
         rows = formats.FORMATS[arguments.format or "jsonl"](
             (table.select(columns) for table in tables), kept, output, width
         )
-    if arguments.host is not None and not rows:
+    if condition is not None and not rows:
+        print("dump: no host meets the conditions", file=sys.stderr)
+    elif arguments.host is not None and not rows:
         print(f"dump: {arguments.host} was never asked", file=sys.stderr)
+
+
+def _write_links(arguments: argparse.Namespace) -> None:
+    from crawldb import explain, linklists
+
+    columns = _chosen_columns(arguments, linklists.SHOWN.names, linklists.TABLE_COLUMNS)
+    url = arguments.links_to if arguments.links_to is not None else arguments.links_from
+    found = linklists.SHOWN.empty_table()
+    for form in explain.canonical_forms(url):
+        if arguments.links_to is not None:
+            found = linklists.to_url(arguments.crawl_dir, form)
+        else:
+            found = linklists.from_url(
+                arguments.crawl_dir, form, lambda line: print(f"dump: {url}: {line}", file=sys.stderr)
+            )
+        if found.num_rows:
+            break
+    if arguments.top:
+        found = linklists.newest(found, arguments.top) if arguments.links_to is not None else found[: arguments.top]
+    kept = pa.schema([linklists.SHOWN.field(name) for name in columns])
+    with _output(arguments.output) as (output, width):
+        formats.FORMATS[arguments.format or "jsonl"]([found.select(columns)], kept, output, width)
+    if not found.num_rows:
+        print(f"dump: no link {'to' if arguments.links_to is not None else 'from'} {url} is known", file=sys.stderr)
 
 
 def _write_statistics(
@@ -316,79 +356,3 @@ def _write_refused(arguments: argparse.Namespace) -> None:
         formats.FORMATS[arguments.format or "table"]([refusals.table(refused)], refusals.SCHEMA, output, width)
     if not refused:
         print("dump: no segment on disk refused such links", file=sys.stderr)
-
-
-# -- where it goes -----------------------------------------------------------------------------------------------
-
-
-def _is_stdout(name: str | None) -> bool:
-    return name in (None, "-")
-
-
-@contextlib.contextmanager
-def _output(name: str | None) -> Iterator[tuple[IO[bytes], int]]:
-    """The stream to write to, and the columns of the terminal that it is, or 0.
-
-    A regular file is written beside its place under a name of its own, and renamed when it is whole. On HDFS nothing
-    is overwritten.
-    """
-    if name is None or name == "-":
-        sys.stdout.flush()
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        yield sys.stdout.buffer, width
-        sys.stdout.buffer.flush()
-        return
-    fs, path = filesystem.resolve(name)
-    if not isinstance(fs, filesystem.LocalFileSystem):
-        with _remote_output(fs, path) as remote:
-            yield cast("IO[bytes]", remote), 0
-        return
-    target = os.path.realpath(path)
-    if os.path.isdir(target):
-        raise UsageError(f"-o {name}: a directory; give a file name")
-    if not os.path.isdir(os.path.dirname(target)):
-        raise UsageError(f"-o {name}: no directory {os.path.dirname(target)}")
-    if os.path.exists(target) and not os.path.isfile(target):  # a pipe or a device cannot be replaced
-        with open(target, "wb") as device:
-            yield device, 0
-        return
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
-    try:
-        with open(descriptor, "wb") as file:
-            yield file, 0
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        os.replace(unfinished, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(unfinished)
-        raise
-
-
-@contextlib.contextmanager
-def _remote_output(fs: filesystem.FileSystem, path: str) -> Iterator[io.BufferedIOBase]:
-    unfinished = filesystem.unfinished(path)
-    output = fs.open_output(unfinished)
-    try:
-        yield output
-        output.close()
-        fs.publish(unfinished, path)
-    except FileExistsError:
-        fs.abandon(output, unfinished)
-        raise UsageError(f"-o {path}: there is such a file; give another name") from None
-    except BaseException:
-        fs.abandon(output, unfinished)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _abandon_stdout() -> None:
-    """Nobody reads stdout any more: let what is still buffered go nowhere when Python flushes it at its end."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

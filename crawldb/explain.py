@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawldb import fingerprint, formats, rowtext, settings, urlfilters, urls
+from crawldb import fingerprint, formats, hostrules, hosts, rowtext, settings, urlfilters, urls
 from crawldb.errors import CobnutError, UsageError
 from crawldb.segments import Segments
-from crawldb.store import Snapshot
+from crawldb.store import Snapshot, Store
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -33,15 +33,21 @@ def find(snapshot: Snapshot, url: str) -> pa.Table:
 
     Any spelling does; without a scheme, https and then http are tried.
     """
-    spellings = [url] if _SCHEME.match(url) else [f"https://{url}", f"http://{url}"]
-    canonical = [form for form in map(urls.canonicalize, spellings) if form is not None]
-    if not canonical:
-        raise NotFoundError(f"{url}: not a URL that can be crawled (http or https, with a valid host)")
+    canonical = canonical_forms(url)
     for form in canonical:
         row = _look_up(snapshot, form)
         if row.num_rows:
             return row
     raise NotFoundError(_why_missing(snapshot, url, canonical))
+
+
+def canonical_forms(url: str) -> list[str]:
+    """The canonical URLs that `url`, which may lack a scheme, may stand for. NotFoundError if there are none."""
+    spellings = [url] if _SCHEME.match(url) else [f"https://{url}", f"http://{url}"]
+    canonical = [form for form in map(urls.canonicalize, spellings) if form is not None]
+    if not canonical:
+        raise NotFoundError(f"{url}: not a URL that can be crawled (http or https, with a valid host)")
+    return canonical
 
 
 def vertical(row: pa.Table, columns: list[str], reasons: list[str]) -> str:
@@ -65,14 +71,32 @@ def reasons(snapshot: Snapshot, row: pa.Table, now: int) -> list[str]:
         said[0] = f"{_duplicate(snapshot, values, now)}."
     if values["reason"] is not None and (detail := _detail(snapshot, row)) is not None:
         said.insert(1, f"In full: {detail}")
+    if (rule := _host_rule(snapshot, row["host"][0].as_py(), now)) is not None:
+        said.insert(-1, f"Its host is left out of every round by {rule}.")
     return said
+
+
+def _host_rule(snapshot: Snapshot, host: str, now: int) -> str | None:
+    """The rule on hosts, as they are set now, that skips this one."""
+    try:
+        site = settings.load()
+        store = Store(snapshot.store.crawl_dir, hosts.HOSTDB)
+        rules = hostrules.load(site, store.snapshot_or_new(site.store), now, [host])
+    except UsageError:
+        return None  # generate will say so
+    skipped = int(rules.of([host]).skipped[0])
+    return None if skipped < 0 else rules.texts[skipped]
 
 
 def _detail(snapshot: Snapshot, row: pa.Table) -> str | None:
     """What the content row of the last attempt says of its reason, such as the line of robots.txt; None if its segment
     is no longer there."""
     at, key = row["fetched_at"][0].value, row["fingerprint"][0]
-    began = [segment for segment in Segments(snapshot.store.crawl_dir).committed() if segment.began <= (at or 0)]
+    began = [
+        segment
+        for segment in Segments(snapshot.store.crawl_dir).committed()
+        if segment.merged_from or segment.began <= (at or 0)
+    ]
     for segment in began[: -_LOOK_BACK - 1 : -1]:
         if not segment.is_complete("content"):
             continue

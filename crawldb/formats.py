@@ -62,7 +62,8 @@ def _field(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return _field(column.dictionary).take(column.indices)
     text = rowtext.plain(column)
-    return _quoted(text) if pa.types.is_string(kind) or pa.types.is_map(kind) else text
+    nested = pa.types.is_nested(kind)
+    return _quoted(text) if pa.types.is_string(kind) or nested else text
 
 
 def _quoted(text: pa.Array) -> pa.Array:
@@ -79,7 +80,10 @@ def _quoted(text: pa.Array) -> pa.Array:
 def _write_lines(tables: Iterable[pa.Table], output: IO[bytes], lines: Callable[[pa.RecordBatch], pa.Array]) -> int:
     rows = 0
     for batch in _batches(tables):
-        output.write(rowtext.data_of(lines(batch)).data)
+        text = lines(batch)
+        if isinstance(text, pa.Scalar):  # every column of the batch is null in all rows
+            text = pa.repeat(text, batch.num_rows)
+        output.write(rowtext.data_of(text).data)
         rows += batch.num_rows
     return rows
 

@@ -32,42 +32,53 @@ Seconds = NDArray[np.float64]
 class Pace:
     """Seconds from one request of a queue to the next.
 
-    `crawl_delays`: what is known of hosts' robots.txt, seconds by host; others have fetch.delay. A registrable domain
-    that is one queue has the slowest pace of its known hosts.
+    `crawl_delays`: what is known of hosts' robots.txt, seconds by host; `own_delays`: what rules say instead of
+    fetch.delay, which others have. A registrable domain that is one queue has the slowest pace of its known hosts.
     """
 
-    def __init__(self, settings: Settings, crawl_delays: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, crawl_delays: Mapping[str, float] | None = None,
+        own_delays: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
         fetch = settings.fetch
         self.mode = "domain" if fetch.queue_mode == "domain" else "host"  # addresses are not known yet
         answer = settings.generate.seconds_per_request
         least = max(min(fetch.delay_factor * answer, fetch.max_delay), answer / fetch.threads_per_host)
         self.usual = max(fetch.delay, least)
-        known = dict(crawl_delays or {})
+        asked, own = crawl_delays or {}, own_delays or {}
+        known = dict.fromkeys([*asked, *own])
         names = pa.array(list(known), pa.string())
-        delays = np.fromiter(known.values(), np.float64, len(known))
+        delays = np.array([asked.get(name, np.nan) for name in known], np.float64)
+        ours = np.array([own.get(name, np.nan) for name in known], np.float64)
         # Pages of a host that asks for more than max_crawl_delay are not fetched: that takes no time.
-        paces = np.where(
-            delays > fetch.max_crawl_delay, 0, np.maximum(np.maximum(delays, fetch.min_crawl_delay), least)
-        )
+        refused = delays > fetch.max_crawl_delay
+        paces = np.where(refused, 0, np.maximum(np.fmax(np.maximum(delays, fetch.min_crawl_delay), ours), least))
         if self.mode == "domain" and known:
             slowest: dict[str, float] = {}
             for name, pace in zip(known, paces.tolist(), strict=True):
                 domain = registrable_domain(name)
                 slowest[domain] = max(slowest.get(domain, self.usual), pace)
             names, paces = pa.array(list(slowest), pa.string()), np.fromiter(slowest.values(), np.float64)
-        self._names, self._paces = names, paces
+            refused = np.zeros(len(paces), np.bool_)
+        self._names, self._paces, self._refused, self._least = names, paces, refused, least
 
-    def of(self, queues: list[str]) -> Seconds:
-        """The pace of each queue, by its host or domain; 0: all at once."""
-        if not len(self._names) or not queues:
-            return np.full(len(queues), self.usual)
-        place = pc.index_in(pa.array(queues, pa.string()), value_set=self._names).fill_null(-1).to_numpy()
-        paces: Seconds = np.append(self._paces, self.usual)[place]
+    def of(self, queues: list[str], own: Seconds | None = None) -> Seconds:
+        """The pace of each queue, by its host or domain; 0: all at once. `own`: what rules say of these hosts, NaN for
+        nothing, beside what they said at first."""
+        known = np.zeros(len(queues), np.bool_)
+        paces, refused = np.full(len(queues), self.usual), known
+        if len(self._names) and len(queues):
+            place = pc.index_in(pa.array(queues, pa.string()), value_set=self._names).fill_null(-1).to_numpy()
+            known = place >= 0
+            paces, refused = np.append(self._paces, self.usual)[place], np.append(self._refused, False)[place]
+        if own is not None:
+            ours = np.maximum(own, np.where(known, paces, self._least))
+            paces = np.where(np.isnan(own) | refused, paces, ours)
         return paces
 
-    def fits(self, queues: list[str], seconds: float) -> Numbers:
-        """How many requests of each queue fit in a time: one at least."""
-        return within(self.of(queues), seconds)
+    def fits(self, queues: list[str], seconds: float, own: Seconds | None = None) -> Numbers:
+        """How many requests of each queue fit in a time: one at least; `own` as for `of`."""
+        return within(self.of(queues, own), seconds)
 
 
 _ANY_NUMBER = 1 << 62

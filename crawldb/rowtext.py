@@ -1,7 +1,8 @@
 """The values of a column as text, a whole column at a time: for jsonl, csv and tables.
 
-Owns how a value looks: fingerprints, signatures and simhashes as lower-case hex, times as ISO 8601 in UTC with milliseconds
-(2026-11-24T10:15:00.000Z), numbers in their shortest form, a map as a JSON object, other bytes as base64 (RFC 4648).
+Owns how a value looks: fingerprints, signatures and simhashes as lower-case hex, times as ISO 8601 in UTC with
+milliseconds (2026-11-24T10:15:00.000Z), numbers in their shortest form, a map or a struct as a JSON object, a list as
+a JSON array, other bytes as base64 (RFC 4648).
 A score that is no number (NaN, infinite) has no JSON form and counts as null. Does not know rows or files: `formats`
 does.
 
@@ -63,7 +64,11 @@ def plain(column: pa.Array) -> pa.Array:
         return _integers(column, "")
     if pa.types.is_map(kind):
         return _objects(column)
-    if pa.types.is_binary(kind):
+    if pa.types.is_list(kind):
+        return _lists(column)
+    if pa.types.is_struct(kind):
+        return _structs(column)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return pa.array([None if value is None else base64.b64encode(value).decode() for value in column.to_pylist()],
                         pa.string())  # fmt: skip
     return column.cast(pa.string())
@@ -96,10 +101,16 @@ def json_pieces(column: pa.Array, before: str) -> list[Any]:
         )
     if pa.types.is_integer(kind):
         return [before, _integers(column, "")] if column.null_count else [_integers(column, before)]
-    if pa.types.is_floating(kind) or pa.types.is_map(kind) or pa.types.is_boolean(kind):
+    if is_json(kind):
         return [before, plain(column)]
     text = escape(column) if pa.types.is_string(kind) else plain(column)
     return [before, join(['"', text, '"'])] if column.null_count else [before + '"', text, '"']
+
+
+def is_json(kind: pa.DataType) -> bool:
+    """Whether the text of such values is JSON as it stands, and no text in JSON."""
+    tests = (pa.types.is_floating, pa.types.is_boolean, pa.types.is_map, pa.types.is_list, pa.types.is_struct)
+    return any(test(kind) for test in tests)
 
 
 def escape(text: pa.Array) -> pa.Array:
@@ -224,4 +235,23 @@ def _objects(column: pa.Array) -> pa.Array:
     members = join(pieces, null="null") if length else pa.array([], pa.string())
     lists = pa.ListArray.from_arrays(pa.array(offsets - first, pa.int32()), members)
     text = join(["{", pc.binary_join(lists, ","), "}"])
+    return pc.if_else(column.is_valid(), text, None) if column.null_count else text
+
+
+def _lists(column: pa.Array) -> pa.Array:
+    """Lists as JSON arrays."""
+    offsets = column.offsets.to_numpy()
+    first, length = int(offsets[0]), int(offsets[-1] - offsets[0])
+    members = join([pa.repeat("", length), *json_pieces(column.values.slice(first, length), "")], null="null")
+    lists = pa.ListArray.from_arrays(pa.array(offsets - first, pa.int32()), members)
+    text = join(["[", pc.binary_join(lists, ","), "]"])
+    return pc.if_else(column.is_valid(), text, None) if column.null_count else text
+
+
+def _structs(column: pa.Array) -> pa.Array:
+    """Structs as JSON objects with all their fields."""
+    pieces: list[Any] = [pa.repeat("{", len(column))]
+    for place, field in enumerate(column.type):
+        pieces += json_pieces(column.field(place), ("," if place else "") + json.dumps(field.name) + ":")
+    text = join([*pieces, "}"], null="null")
     return pc.if_else(column.is_valid(), text, None) if column.null_count else text

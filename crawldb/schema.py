@@ -1,7 +1,7 @@
 """Every column of every dataset: its name, Arrow type, unit, meaning and an example.
 
-Owns the vocabulary (`Status`, `FetchOutcome`) and the schemas of the crawldb's state and deltas, of the host store
-and of a segment's datasets. Does not read or write anything: `shards` does.
+Owns the vocabulary (`Status`, `FetchOutcome`) and the schemas of the crawldb's state and deltas, of the host store,
+of the link store and of a segment's datasets. Does not read or write anything: `shards` does.
 
 Times are UTC milliseconds. A null `method` means a plain GET without body; that is nearly every request, so
 `method`, `headers` and `body` cost nothing on disk for them.
@@ -196,6 +196,8 @@ CONTENT_COLUMNS = (
     Column("ip_address", NAME, "The address that was connected to", "192.0.2.1"),
     Column("response_headers", HEADERS, "The answer's header fields, in order, as sent",
            [{"name": "Content-Type", "value": "text/html"}]),
+    Column("request_headers", HEADERS, "The request's header fields, in order, without passwords and cookies; kept with "
+           "fetch.store_request", None),
     Column("content", pa.binary(), "The answer's body, content-encoding removed", b"<html>..."),
     Column("content_bytes", pa.int32(), "Length of `content`, for who does not read it", 30_000, unit="bytes"),
     Column("truncated", NAME, "Why the content is cut off (bytes, seconds, broken); null: it is whole", None),
@@ -238,23 +240,21 @@ PARSED_COLUMNS = (
 )  # fmt: skip
 
 
-ROBOTS = pa.struct([
-    ("origin", pa.string()), ("url", pa.string()), ("fetched_at", TIME), ("status", pa.int16()),
-    ("body", pa.large_binary()), ("truncated", pa.bool_()), ("failing_since", TIME),
+ORIGIN = pa.struct([
+    ("origin", pa.string()), ("fetched_at", TIME), ("status", pa.int16()), ("failing_since", TIME),
+    ("sitemaps", pa.list_(pa.string())),
 ])  # fmt: skip
-"""What is known of one origin's robots.txt; the fields are those of HOSTLIST_COLUMNS by the same names."""
+"""What is known of one origin's robots.txt; the fields are those of LEARNED_COLUMNS by the same names."""
 
 LATENCY_BUCKETS = 16
 
-_HOST = (
-    Column("fingerprint", FINGERPRINT, "SHA-1 of the host's name, the key of the host store",
-           "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
-    Column("host", pa.string(), "The host, without port", "example.com", nullable=False),
-)  # fmt: skip
+_NAME = Column("host", pa.string(), "The host, without port", "example.com", nullable=False)
 
 HOST_COLUMNS = (
-    *_HOST,
-    Column("robots", pa.list_(ROBOTS), "What was last learned of the robots.txt of each of its origins", []),
+    Column("fingerprint", FINGERPRINT, "SHA-1 of the host's name, the key of the host store",
+           "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
+    _NAME,
+    Column("robots", pa.list_(ORIGIN), "What was last learned of the robots.txt of each of its origins", []),
     Column("robots_at", TIME, "When one of them could last be read", "2026-11-24T10:15:00.000Z"),
     Column("crawl_delay", pa.float32(), "What that one asked for; null: nothing", 2.0, unit="seconds"),
     Column("rank", pa.float64(), "Its share of the rank of all hosts (linkrank); null: not ranked", 0.001),
@@ -269,12 +269,21 @@ HOST_COLUMNS = (
            [0, 0, 0, 0, 3, 40, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0], nullable=False),
     Column("measured_at", TIME, "When that round began; null: it never answered", "2026-11-24T10:00:00.000Z"),
     Column("answered_at", TIME, "When it was last asked something that it answered", "2026-11-24T10:15:00.000Z"),
+    Column("worked_at", TIME, "When it was last asked something that it answered with neither 5xx nor 429",
+           "2026-11-24T10:15:00.000Z"),
+    Column("failed_at", TIME, "When it was last asked something, its robots.txt maybe, that it answered with 5xx or 429 "
+           "or not at all", None),
+    Column("statuses", pa.map_(pa.string(), pa.int64()), "Its requests in the crawldb by status, as of `counted_at`",
+           {"fetched": 100, "unfetched": 20}),
+    Column("counted_at", TIME, "When domainstats counted them; null: never", None),
     Column("first_seen", TIME, "When it was first asked", "2026-11-01T08:00:00.000Z"),
     Column("last_seen", TIME, "When it was last asked", "2026-11-24T10:15:00.000Z"),
 )  # fmt: skip
 
 HOSTLIST_COLUMNS = (
-    *_HOST,
+    Column("fingerprint", FINGERPRINT, "SHA-1 of the origin, the key of the cache of robots.txt files",
+           "8e7c1a9cd2f1a0b0a3cbb4a1e4cf3bb0b6ed1b7a", nullable=False),
+    _NAME,
     Column("origin", pa.string(), "Scheme, host and port that the robots.txt holds for", "https://example.com",
            nullable=False),
     Column("url", pa.string(), "Where it was found, redirects followed", "https://example.com/robots.txt"),
@@ -284,9 +293,79 @@ HOSTLIST_COLUMNS = (
     Column("truncated", pa.bool_(), "True: the file is longer", False),
     Column("failing_since", TIME, "When the attempts in a row began that ended with 5xx, 429 or no answer; null: it "
            "does not fail", None),
+)  # fmt: skip
+"""One robots.txt: a row of the cache, and of what a fetch task is told of its hosts."""
+
+LEARNED_COLUMNS = (
+    *HOSTLIST_COLUMNS,
+    Column("sitemaps", pa.list_(pa.string()), "The sitemaps it names, as they stand there",
+           ["https://example.com/sitemap.xml"]),
     Column("crawl_delay", pa.float32(), "What it asks of us", 2.0, unit="seconds"),
 )  # fmt: skip
-"""One robots.txt. `hostlist` says what was known of the hosts of a fetch task, `hosts` what the task learned."""
+"""The same as a fetch task learned it, with what it says of more than paths."""
+
+
+LINK_COLUMNS = (
+    Column("fingerprint", FINGERPRINT, "The first 10 bytes of the target's fingerprint, then the first 10 of the "
+           "source's: the links to one target stand together", "6dcd4ce23d88e2ee95680caaf24ab1a0c33440c0",
+           nullable=False),
+    Column("target", FINGERPRINT, "The request that is linked to", "6dcd4ce23d88e2ee9568ba546c007c63d9131c1b",
+           nullable=False),
+    Column("source", FINGERPRINT, "The page that links", "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
+    Column("host", NAME, "The target's host, without port", "example.com", nullable=False),
+    Column("anchor", pa.string(), "The link's text, cut at linkdb.max_anchor", "About us"),
+    Column("rel", NAME, "The link's rel attribute", "noopener"),
+    Column("kind", NAME, "link, redirect or refresh", "link"),
+    Column("seen_at", TIME, "When the source was fetched with it; another one fetched later without it ends it",
+           "2026-11-24T10:15:00.000Z", nullable=False),
+)  # fmt: skip
+"""The link store: one link of a page to another."""
+
+SOURCE_COLUMNS = (
+    Column("fingerprint", FINGERPRINT, "The page", "0caaf24ab1a0c33440c06afe99df986365b0781f", nullable=False),
+    Column("url", pa.string(), "Its canonical URL; null for a page without links", "https://example.com/"),
+    Column("host", NAME, "Its host, without port; null for a page without links", "example.com"),
+    Column("links", pa.int32(), "The links that it had", 12, nullable=False),
+    Column("parsed_at", TIME, "When it was fetched with these: a link of it that was seen earlier is no more",
+           "2026-11-24T10:15:00.000Z", nullable=False),
+    Column("segment", NAME, "The segment whose parsed pages have them, …", "20261124T101500Z"),
+    Column("file", NAME, "… and the file there", "part-00000-0003-0caaf24ab1a0.parquet"),
+)  # fmt: skip
+"""What is known of each page whose links the link store has, or had."""
+
+_SITEMAP = (
+    Column("fingerprint", FINGERPRINT, "Of the plain GET of its URL, the key of the sitemap store",
+           "a9993e364706816aba3e25717850c26c9cd0d89d", nullable=False),
+    Column("url", pa.string(), "The canonical URL it was asked for by", "https://example.com/sitemap.xml",
+           nullable=False),
+    Column("host", NAME, "The URL's host, without port", "example.com", nullable=False),
+)  # fmt: skip
+
+SITEMAP_COLUMNS = (
+    *_SITEMAP,
+    Column("read_at", TIME, "When it was last asked for", "2026-11-24T10:15:00.000Z", nullable=False),
+    Column("http_status", pa.int16(), "Status code of the answer; null when there was none", 200),
+    Column("reason", NAME, "Why it was not, or not wholly, read (bad_xml, robots_denied, …); null: it was", None),
+    Column("detail", pa.string(), "More about the reason: the place of the error, where it redirects to", None),
+    Column("format", NAME, "urlset, index, rss, atom or text; null: it was not read", "urlset"),
+    Column("bytes", pa.int64(), "That were read, gzip undone", 30_000, unit="bytes"),
+    Column("entries", pa.int64(), "URLs, or of an index sitemaps, that it names", 1200),
+    Column("listed", pa.int64(), "Of them: that entered the crawldb, or were asked for", 1190),
+    Column("left_out", pa.map_(pa.string(), pa.int64()), "The others, by reason; and values passed over (bad_lastmod, …)",
+           {"out_of_scope": 10}),
+    Column("index", FINGERPRINT, "The index that names it; null: robots.txt or a list does", None),
+    Column("etag", pa.string(), "The server's ETag, of a sitemap that was wholly read", '"abc"'),
+    Column("last_modified", pa.string(), "Its Last-Modified, likewise", "Tue, 24 Nov 2026 10:00:00 GMT"),
+)  # fmt: skip
+
+SITEMAPLIST_COLUMNS = (
+    *_SITEMAP,
+    Column("authority", pa.string(), "A host (with port, if not the scheme's own) whose robots.txt names it, or the "
+           "index that leads to it; null: none", "example.com"),
+    Column("hops", pa.int8(), "Redirects that led there", 0, nullable=False),
+    Column("index", FINGERPRINT, "The index that names it", None),
+)  # fmt: skip
+"""What one task of the sitemaps job is to read: a row for each authority of a sitemap."""
 
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
@@ -305,6 +384,11 @@ CONTENT = arrow_schema(CONTENT_COLUMNS)
 PARSED = arrow_schema(PARSED_COLUMNS)
 HOST = arrow_schema(HOST_COLUMNS)
 HOSTLIST = arrow_schema(HOSTLIST_COLUMNS)
+LINK = arrow_schema(LINK_COLUMNS)
+SOURCE = arrow_schema(SOURCE_COLUMNS)
+LEARNED = arrow_schema(LEARNED_COLUMNS)
+SITEMAP = arrow_schema(SITEMAP_COLUMNS)
+SITEMAPLIST = arrow_schema(SITEMAPLIST_COLUMNS)
 
 
 def codes(column: pa.ChunkedArray | pa.Array, names: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int8]]:

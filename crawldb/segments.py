@@ -3,7 +3,8 @@
 Owns the directory `segments/`: which segments exist, which datasets of them are complete, their manifests, and the
 adoption of what killed tasks had finished. Knows nothing of how the files come about.
 
-    segments/log/00000002.json               the commit of a segment: only what is named here exists
+    segments/log/00000002.json               the commit of a segment: only what is named here exists; or the removal of
+                                             some, or several as one merged from others, which are removed
     segments/20261124T101500Z/
         _generate.json                       the number in segments/log that its generate hoped for
         fetchlist/part-00000-….parquet       one per fetch task
@@ -14,6 +15,9 @@ adoption of what killed tasks had finished. Knows nothing of how the files come 
         */_manifest.json                     the dataset is complete and consists of the files named here
 
 A fetch or parse that was killed leaves finished chunks and no manifest; whoever runs the phase again adopts them.
+
+A merged segment counts as applied to a store where all segments are that it was merged from: no log of a store names it.
+A removed segment is gone with the log's word; whoever cleans up next removes what is left of its directory.
 """
 
 from __future__ import annotations
@@ -21,10 +25,10 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +41,7 @@ from crawldb.filesystem import FileSystem, resolve
 DATASETS = ("fetchlist", "hostlist", "hosts", "content", "parsed")
 """Segments from before there was a host store have no hostlist and no hosts."""
 SCHEMAS = {
-    "fetchlist": schema.FETCHLIST, "hostlist": schema.HOSTLIST, "hosts": schema.HOSTLIST, "content": schema.CONTENT,
+    "fetchlist": schema.FETCHLIST, "hostlist": schema.HOSTLIST, "hosts": schema.LEARNED, "content": schema.CONTENT,
     "parsed": schema.PARSED,
 }  # fmt: skip
 PHASES = ("fetch", "parse", "updatedb")
@@ -50,6 +54,14 @@ class Segment:
 
     fs: FileSystem
     path: str
+    merged_from: tuple[str, ...] = field(default=(), compare=False)
+    """The segments, none of them merged itself, whose pages it has; empty for one that was fetched."""
+
+    def is_applied(self, applied: Collection[str]) -> bool:
+        """Whether a store that applied these segments knows all that this one learned."""
+        if self.merged_from:
+            return all(name in applied for name in self.merged_from)
+        return self.name in applied
 
     @property
     def name(self) -> str:
@@ -144,6 +156,17 @@ class Segment:
         return keys[shards.sort_order(keys)]
 
 
+class _LogEntry(NamedTuple):
+    """What one entry of segments/log changes."""
+
+    segments: tuple[str, ...]
+    """That exist from now on, …"""
+    removed: tuple[str, ...]
+    """… and that no longer do."""
+    merged_from: tuple[str, ...]
+    """Of all `segments`."""
+
+
 class Segments:
     """All segments of a crawl directory."""
 
@@ -152,9 +175,14 @@ class Segments:
         self.path += "/segments"
 
     def committed(self) -> list[Segment]:
-        """The committed segments that are still on disk, oldest first."""
-        names = [self._name_in(f"{self.path}/log/{name}") for name in self._log()]
-        return [Segment(self.fs, f"{self.path}/{name}") for name in names if self.fs.exists(f"{self.path}/{name}")]
+        """The committed segments that are still there, oldest first."""
+        known: dict[str, tuple[str, ...]] = {}
+        for entry in self._entries():
+            for name in entry.removed:
+                known.pop(name, None)
+            known |= dict.fromkeys(entry.segments, entry.merged_from)
+        there = ((name, merged_from) for name, merged_from in known.items() if self.fs.exists(f"{self.path}/{name}"))
+        return [Segment(self.fs, f"{self.path}/{name}", merged_from) for name, merged_from in there]
 
     def at(self, name: str) -> Segment:
         """The segment of this name, for those who know that it exists: a look at the log costs a file per round."""
@@ -168,9 +196,9 @@ class Segments:
         raise UsageError(f"{self.path}: no segment {name}; cobnut generate makes one")
 
     def in_flight(self, applied: tuple[str, ...]) -> list[Segment]:
-        """Segments that no updatedb has applied yet, oldest first."""
+        """Segments that no updatedb has applied yet, oldest first; with what another store applied: those it lacks."""
         done = set(applied)
-        return [segment for segment in self.committed() if segment.name not in done]
+        return [segment for segment in self.committed() if not segment.is_applied(done)]
 
     def last_number(self) -> int:
         """The number of the newest entry of segments/log, -1 if there is none."""
@@ -179,10 +207,12 @@ class Segments:
 
     def begin(self, now: int, number: int) -> Segment:
         """A new segment's directory, for the entry `number` of segments/log; it exists only once it is committed."""
+        ever = {name for entry in self._entries() for name in (*entry.segments, *entry.removed)}
         while True:
             name = datetime.fromtimestamp(now / 1000, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
             segment = Segment(self.fs, f"{self.path}/{name}")
-            if self.fs.exists(segment.path):  # another generate in the same second, or what a crashed one left
+            # Another generate in the same second, what a crashed one left, or a clock that was set back.
+            if name in ever or self.fs.exists(segment.path):
                 now += 1000
                 continue
             # Two may still come here at once, and a third take the directory for a crashed one's.
@@ -199,6 +229,28 @@ class Segments:
             self.fs.remove(segment.path)
             raise ConflictError(
                 f"{self.path}: another generate committed a segment first; nothing was changed"
+            ) from None
+
+    def commit_merged(self, segments: Sequence[Segment], number: int, now: int, sources: Sequence[Segment]) -> None:
+        """Let `segments`, which hold what `sources` held, exist in their place. ConflictError as in `commit`."""
+        origins = dict.fromkeys(name for source in sources for name in source.merged_from or (source.name,))
+        self._change(number, {
+            "segments": [segment.name for segment in segments], "committed_at_ms": now,
+            "merged_from": list(origins), "removed": [source.name for source in sources],
+        }, segments)  # fmt: skip
+
+    def commit_removal(self, segments: Sequence[Segment], number: int, now: int) -> None:
+        """Let some segments be gone. ConflictError as in `commit`. `remove_garbage` then removes their directories."""
+        self._change(number, {"segments": [], "committed_at_ms": now, "removed": [one.name for one in segments]}, ())
+
+    def _change(self, number: int, entry: dict[str, Any], begun: Sequence[Segment]) -> None:
+        try:
+            self.fs.create(f"{self.path}/log/{number:08d}.json", json.dumps(entry, indent=1).encode())
+        except FileExistsError:
+            for segment in begun:
+                self.fs.remove(segment.path)
+            raise ConflictError(
+                f"{self.path}: another command committed first; nothing was changed: run it again"
             ) from None
 
     def remove_garbage(self) -> None:
@@ -230,12 +282,19 @@ class Segments:
         if number <= last:
             self.fs.remove(path)
 
-    def _name_in(self, path: str) -> str:
-        try:
-            name = json.loads(self.fs.read(path))["segment"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptionError(f"{path}: not a log entry: {error!r}") from None
-        return str(name)
+    def _entries(self) -> Iterator[_LogEntry]:
+        """What the log says, oldest first."""
+        for name in self._log():
+            path = f"{self.path}/log/{name}"
+            try:
+                entry = json.loads(self.fs.read(path))
+                segments = [entry["segment"]] if "segment" in entry else entry["segments"]
+                texts = [*segments, *(removed := entry.get("removed", ())), *(origins := entry.get("merged_from", ()))]
+                if not all(isinstance(text, str) for text in texts):
+                    raise TypeError("names are texts")
+            except (ValueError, KeyError, TypeError) as error:
+                raise CorruptionError(f"{path}: not a log entry: {error!r}") from None
+            yield _LogEntry(tuple(segments), tuple(removed), tuple(origins))
 
     def _log(self) -> list[str]:
         return [name for name in self.fs.names(f"{self.path}/log") if name.endswith(".json") and name[:-5].isdigit()]

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from crawldb import schema, scoring, shards
 from crawldb.families import find
+from crawldb.hostrules import NO_CAP, HostRules
 from crawldb.orders import ORDERS
 from crawldb.plan import Pace
 from crawldb.schema import Status
@@ -79,15 +80,18 @@ def directory_groups(urls: pa.ChunkedArray) -> NDArray[np.int64]:
 
 class Selection:
     """The best `top` of all requests it was shown, at most `max_per_directory`, `max_per_host` and what fits in
-    `time_limit` at a queue's pace of each."""
+    `time_limit` at a queue's pace of each, and of a host no more than the rules on hosts say."""
 
-    def __init__(self, settings: Settings, pace: Pace | None = None, now: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, pace: Pace | None = None, rules: HostRules | None = None, now: int = 0
+    ) -> None:
         generate = settings.generate
         self._score, self._now = settings.score, now
         self._order = find(ORDERS, generate.order, "generate.order")
         self._top, self._cap, self._mode = generate.top, generate.max_per_host, generate.count_mode
         self._directory_cap, self._time_limit = generate.max_per_directory, generate.time_limit
         self._pace = pace or Pace(settings)
+        self._rules = rules if rules and rules.limit else None
         self._kept: pa.Table | None = None
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
@@ -153,9 +157,13 @@ class Selection:
         for mode in ("host", "domain"):
             by_count = self._cap if mode == self._mode else 0
             by_time = self._time_limit if mode == self._pace.mode else 0
-            if by_count or by_time:
+            by_rule = self._rules if mode == "host" else None
+            if by_count or by_time or by_rule:
                 groups, names = host_groups(table["host"], mode)
-                caps = self._pace.fits(names, by_time) if by_time else np.full(len(names), by_count)
+                ruled = by_rule.of(names) if by_rule else None
+                caps = ruled.caps if ruled else np.full(len(names), NO_CAP)
+                if by_time:
+                    caps = np.minimum(caps, self._pace.fits(names, by_time, ruled.delays if ruled else None))
                 yield groups, np.minimum(caps, by_count) if by_count else caps
 
 

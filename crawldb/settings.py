@@ -30,7 +30,7 @@ SITE_FILE = "crawl-site.toml"
 
 FILES = (
     ("filter", "regex_file"), ("filter", "domain_file"), ("filter", "suffix_file"), ("filter", "prefix_file"),
-    ("fetch", "credentials_file"), ("egress", "proxies_file"),
+    ("fetch", "credentials_file"), ("egress", "proxies_file"), ("generate", "host_rules_file"),
 )  # fmt: skip
 """(section, key) of the settings that name a file, which the tasks read."""
 
@@ -122,6 +122,11 @@ class FetchSettings:
         0, "Redirects within a host that are followed at once, so many in a row; others are for the next round."
     )
     conditional: bool = _setting(True, "Send If-None-Match and If-Modified-Since for pages seen before.")
+    store_request: bool = _setting(
+        False,
+        "Keep the header fields of each request with its answer, but for cookies and what credentials_file adds, so that "
+        "`cobnut warc export` writes what was sent; else it rebuilds them from the settings, and says so.",
+    )
     cookies: bool = _setting(False, "Keep each host's cookies during a fetch task and send them back.")
     credentials_file: str = _setting(
         "",
@@ -242,6 +247,25 @@ class GenerateSettings:
     min_score: float = _setting(0.0, "Requests with a lower score wait.")
     tasks: int = _setting(0, "Fetch tasks; 0: one inline, one per core with -r local, one per node with -r hadoop.")
     slow_host: float = _setting(3600.0, "The plan warns of a host whose queue will take longer.", unit="seconds")
+    host_rules: list[str] = _setting(
+        [],
+        "Rules on hosts by their record in the host store, each EXPRESSION → skip, cap N (requests in a round) or delay "
+        "SECONDS; the expression is dump.py's --where over the columns of --hosts, such as \"retry > 100 AND success = 0 "
+        '→ skip". All that are true count: skip, the smallest cap, the longest delay. docs/hosts.md.',
+    )
+    host_rules_file: str = _setting("", "More of them, one a line. Beside this file.")
+
+
+@dataclass
+class HostsSettings:
+    """Rules on hosts by name: example.org, or *.example.org for all below it. They stand above generate.host_rules."""
+
+    skip: list[str] = _setting([], "Hosts that generate leaves out.")
+    cap: list[str] = _setting([], "Of these at most so many requests in a round: HOST NUMBER.")
+    delay: list[str] = _setting(
+        [],
+        "Their gap instead of fetch.delay: HOST SECONDS. A longer Crawl-delay of robots.txt holds all the same.",
+    )
 
 
 @dataclass
@@ -270,6 +294,27 @@ class ParseSettings:
     )
     parsers: list[str] = _setting(
         [], "More parsers, each MEDIA/TYPE=module:function, or =MEDIA/TYPE to have one read like the other."
+    )
+
+
+@dataclass
+class SitemapSettings:
+    """Sitemaps: which are read, and within which bounds (sitemaps.org's by default)."""
+
+    read: str = _setting(
+        "never",
+        "When the round loop reads the sitemaps that robots.txt files name, before generate: never, once (each one "
+        "once), always (again when interval has passed).",
+        one_of=("never", "once", "always"),
+    )
+    interval: int = _setting(86400, "A sitemap is due again after this.", unit="seconds")
+    max_bytes: int = _setting(50 << 20, "Read of one sitemap, decompressed; the rest is left out.", unit="bytes")
+    max_urls: int = _setting(50_000, "URLs read of one sitemap, and sitemaps of one index; the rest is left out.")
+    connections: int = _setting(8, "Sitemaps fetched at once in one task: each may take max_bytes of memory.")
+    scope: bool = _setting(
+        True,
+        "A sitemap may list what is below its own directory, and anything of the hosts whose robots.txt names it. "
+        "false: anything.",
     )
 
 
@@ -477,6 +522,36 @@ class StoreSettings:
 
 
 @dataclass
+class LinkdbSettings:
+    """The link store: who links to a request, and with what words. docs/links.md explains it."""
+
+    update: bool = _setting(False, "crawl runs invertlinks at the end of each round.")
+    ignore_internal: bool = _setting(
+        False, "Leave out links within a host. They are most links; linkrank over pages needs them."
+    )
+    max_inlinks: int = _setting(
+        10_000, "Keep so many links to one request, those of the lowest (target, source) keys: a sample that does not "
+        "depend on time or order. 0: all.",
+    )  # fmt: skip
+    max_anchor: int = _setting(200, "Characters of a link's text that are kept; 0: none.")
+
+
+@dataclass
+class LinkrankSettings:
+    """PageRank over pages or hosts."""
+
+    damping: float = _setting(0.85, "The share of its rank that a page passes on along its links.")
+    tolerance: float = _setting(
+        1e-6, "Done when an iteration moved less than tolerance × nodes of the whole rank, and not more than 1e-4."
+    )
+    iterations: int = _setting(100, "At most so many iterations.")
+    edges_per_task: int = _setting(
+        200_000_000, "A graph of at most so many edges is ranked within one task, all iterations; a larger one with "
+        "one job an iteration.",
+    )  # fmt: skip
+
+
+@dataclass
 class RequestSettings:
     """What makes two requests different, and what a discovered one inherits."""
 
@@ -496,6 +571,22 @@ class RunSettings:
     )  # fmt: skip
     processes: int = _setting(0, "Task processes at once with -r local; 0: one per core.")
     temporary: str = _setting("", "Directory for the jobs' temporary files; empty: the system's.")
+    clock: int = _setting(
+        0,
+        "The time that commands and the replay engine take it to be, milliseconds since 1970 in UTC: for tests that must "
+        "always come out the same. 0: the real time.",
+    )
+
+
+@dataclass
+class WarcSettings:
+    """Web archives: what `cobnut warc export` writes, and what engine = "replay" answers from."""
+
+    compression_level: int = _setting(
+        2, "Of gzip: 1 to 3 are ISA-L's, several times as fast as zlib's 4 to 9, which make files a sixth smaller."
+    )
+    replay: list[str] = _setting([], "Archives that answer in the web's place; `crawl --replay` sets it.")
+    replay_index: str = _setting("", "Where what they hold is written down; `crawl --replay` sets it.")
 
 
 @dataclass
@@ -548,16 +639,21 @@ class Settings:
     egress: EgressSettings = field(default_factory=EgressSettings)
     browser: BrowserSettings = field(default_factory=BrowserSettings)
     generate: GenerateSettings = field(default_factory=GenerateSettings)
+    hosts: HostsSettings = field(default_factory=HostsSettings)
     parse: ParseSettings = field(default_factory=ParseSettings)
+    sitemap: SitemapSettings = field(default_factory=SitemapSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     dedup: DedupSettings = field(default_factory=DedupSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    linkdb: LinkdbSettings = field(default_factory=LinkdbSettings)
+    linkrank: LinkrankSettings = field(default_factory=LinkrankSettings)
     request: RequestSettings = field(default_factory=RequestSettings)
     run: RunSettings = field(default_factory=RunSettings)
     hdfs: HdfsSettings = field(default_factory=HdfsSettings)
     hadoop: HadoopSettings = field(default_factory=HadoopSettings)
+    warc: WarcSettings = field(default_factory=WarcSettings)
 
     def to_json(self) -> str:
         """All values in one line, for the tasks of a job."""
@@ -713,6 +809,9 @@ def _check(settings: Settings) -> None:
     for name in ("tabs", "max_seconds", "max_bytes", "pages_per_browser"):
         if getattr(settings.browser, name) <= 0:
             raise UsageError(f"browser.{name} = {getattr(settings.browser, name)}: must be more than 0")
+    for name in ("max_bytes", "max_urls", "connections"):
+        if getattr(settings.sitemap, name) <= 0:
+            raise UsageError(f"sitemap.{name} = {getattr(settings.sitemap, name)}: must be more than 0")
     store, fetch = settings.store, settings.fetch
     if store.shards < 1 or store.shards & (store.shards - 1) or store.shards > 1 << 16:
         raise UsageError(f"store.shards = {store.shards}: expected a power of two up to 65536")

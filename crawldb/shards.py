@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -118,6 +118,14 @@ def split(table: pa.Table, shards: int) -> Iterator[tuple[int, pa.Table]]:
         yield shard, table.slice(bounds[shard], bounds[shard + 1] - bounds[shard])
 
 
+def _rows_up_to(keys: NDArray[np.uint8], bound: bytes) -> int:
+    """How many of `keys` (sorted) are at most `bound`."""
+    prefix, wanted = prefixes(keys), np.uint64(int.from_bytes(bound[:8], "big"))
+    first, last = (int(np.searchsorted(prefix, wanted, side)) for side in ("left", "right"))
+    near = _whole(keys[first:last])  # links to one target share more than 8 bytes
+    return first + int(np.searchsorted(near, _whole(np.frombuffer(bound, np.uint8).reshape(1, -1))[0], "right"))
+
+
 def _has_ties(sorted_prefixes: NDArray[np.uint64]) -> bool:
     return bool((sorted_prefixes[1:] == sorted_prefixes[:-1]).any())
 
@@ -125,7 +133,7 @@ def _has_ties(sorted_prefixes: NDArray[np.uint64]) -> bool:
 # -- files ---------------------------------------------------------------------------------------------------
 
 _DICTIONARIES = frozenset({"interval", "retries", "depth", "priority", "http_status", "score"})
-_LONG = frozenset({"url", "text", "title", "content", "outlinks", "response_headers"})
+_LONG = frozenset({"url", "text", "title", "content", "outlinks", "response_headers", "request_headers"})
 _DELTA_LENGTHS = frozenset({"url", "redirect_to", "text", "title"})
 
 
@@ -336,6 +344,23 @@ class Reader:
                 if found.any():
                     yield self._read(group, columns).take(pa.array(at[found]))
 
+    def between(self, first: bytes, last: bytes, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows whose fingerprints are `first` to `last`, both included; reads the row groups that may have any."""
+        place = next(i for i, name in enumerate(self._parquet.schema.names) if name == "fingerprint")
+        for group in range(self._parquet.metadata.num_row_groups):
+            statistics = self._parquet.metadata.row_group(group).column(place).statistics
+            if (
+                statistics is not None
+                and statistics.has_min_max
+                and not (statistics.min <= last and first <= statistics.max)
+            ):
+                continue
+            keys = key_bytes(self._read(group, ["fingerprint"])["fingerprint"])
+            start = _rows_up_to(keys, (int.from_bytes(first, "big") - 1).to_bytes(20, "big")) if any(first) else 0
+            end = _rows_up_to(keys, last)
+            if end > start:
+                yield self._read(group, columns).slice(start, end - start)
+
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole file, for files that are known to be small; nested columns by their path (`outlinks.list…`)."""
         tables = list(self.tables(columns))
@@ -385,10 +410,20 @@ class Reader:
         return {name for name, null in empty.items() if null}
 
 
-class Cursor:
-    """A sorted file read forward: a buffer of rows from which those up to some fingerprint can be taken."""
+class Sorted(Protocol):
+    """Rows in fingerprint order: a `Reader`, or anything else that can be read forward."""
 
-    def __init__(self, reader: Reader, columns: Sequence[str] | None) -> None:
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows, in order, as tables of the wanted columns."""
+
+    def close(self) -> None:
+        """Let go of them."""
+
+
+class Cursor:
+    """Sorted rows read forward: a buffer from which those up to some fingerprint can be taken."""
+
+    def __init__(self, reader: Sorted, columns: Sequence[str] | None) -> None:
         self._reader = reader
         self._tables = reader.tables(columns)
         self._buffer: pa.Table | None = None
@@ -411,9 +446,7 @@ class Cursor:
             return None
         rows = len(self._keys)
         if self.last > bound:
-            rows = int(np.searchsorted(prefixes(self._keys), np.uint64(int.from_bytes(bound[:8], "big"))))
-            while rows < len(self._keys) and self._keys[rows].tobytes() <= bound:
-                rows += 1
+            rows = _rows_up_to(self._keys, bound)
         taken = self._buffer.slice(0, rows) if rows else None
         if rows == len(self._keys):
             self._advance()

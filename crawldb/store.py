@@ -30,10 +30,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crawldb import schema, shards, update
+from crawldb import merging, schema, shards, update
 from crawldb.errors import ConflictError, CorruptionError, UsageError
 from crawldb.filesystem import resolve
-from crawldb.settings import Policy, StoreSettings
+from crawldb.settings import Policy, Settings, StoreSettings
 from crawldb.shards import Cursor, Reader
 
 
@@ -94,11 +94,24 @@ class Kind:
     row_group: int = shards.ROW_GROUP
     shards: int = 0
     """Of a new store; 0: store.shards."""
+    kept: Callable[[str, Settings], Callable[[pa.Table], pa.Table]] | None = None
+    """(crawl directory, settings) → what compaction leaves of the state's tables, given in order; None: all."""
+    merge: Callable[[Iterable[pa.Table]], pa.Table] | None = None
+    """One row per fingerprint, sorted, of rows of several stores' states. None: as `apply_all` takes a delta, for kinds
+    whose deltas are states of their own."""
+
+    def merged(self, states: Sequence[pa.Table]) -> pa.Table:
+        """The states of several stores of this kind (sorted, each fingerprint once) as one."""
+        if len(states) == 1:
+            return states[0]
+        if self.merge is not None:
+            return self.merge(states)
+        return self.apply_all(states[0], [(state, Policy()) for state in states[1:]])
 
 
 CRAWLDB = Kind(
     "crawldb", schema.STATE, schema.DELTA, update.DECIDING, update.needed_of_delta, update.apply_all,
-    "requests", "no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)",
+    "requests", "no crawldb here; inject seeds first (crawl.sh -s SEEDS CRAWL_DIR ROUNDS)", merge=merging.merge,
 )  # fmt: skip
 
 
@@ -221,15 +234,15 @@ class Store:
 
     def commit_delta(
         self, onto: LogEntry, kind: str, files: dict[int, shards.File], policy: Policy, now: int,
-        segment: str | None = None, statistics: dict[str, Any] | None = None,
+        segment: str | None = None, statistics: dict[str, Any] | None = None, more_segments: Sequence[str] = (),
     ) -> LogEntry:  # fmt: skip
-        """Make `files` (of `part_path(onto.version + 1, "delta", shard)`) the newest delta.
+        """Make `files` (of `part_path(onto.version + 1, "delta", shard)`) the newest delta, of these segments.
 
         ConflictError if the newest version is no longer `onto`; then nothing changed.
         """
         version = onto.version + 1
         delta = Layer(version, kind, f"{version:08d}-delta", files, policy)
-        applied = (*onto.applied, segment) if segment else onto.applied
+        applied = (*onto.applied, *more_segments, *([segment] if segment else []))
         deltas = (*onto.deltas, delta) if files else onto.deltas
         return self._commit(onto, replace(
             onto, version=version, kind=kind, committed_at=now, deltas=deltas, segment=segment, applied=applied,
@@ -237,13 +250,17 @@ class Store:
         ))  # fmt: skip
 
     def commit_base(
-        self, onto: LogEntry, number_of_shards: int, files: dict[int, shards.File], now: int, statistics: dict[str, Any]
-    ) -> LogEntry:
-        """Make `files` (of `part_path(onto.version + 1, "base", shard)`) the base that replaces all of `onto`."""
+        self, onto: LogEntry, number_of_shards: int, files: dict[int, shards.File], now: int,
+        statistics: dict[str, Any], kind: str = "compact",
+    ) -> LogEntry:  # fmt: skip
+        """Make `files` (of `part_path(onto.version + 1, "base", shard)`) the base that replaces all of `onto`.
+
+        `kind` is the command that does it.
+        """
         version = onto.version + 1
         base = Layer(version, "base", f"{version:08d}-base", files)
         return self._commit(onto, replace(
-            onto, version=version, kind="compact", committed_at=now, shards=number_of_shards, base=base, deltas=(),
+            onto, version=version, kind=kind, committed_at=now, shards=number_of_shards, base=base, deltas=(),
             segment=None, statistics=statistics,
         ))  # fmt: skip
 
@@ -372,6 +389,28 @@ class Snapshot:
             state = self._kind.apply_all(state, learned)
             if state.num_rows:
                 yield state.select(wanted)
+
+    def between(self, first: bytes, last: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+        """The state of the keys `first` to `last`, both included, which lie in one shard.
+
+        Reads the row groups that may have some of them.
+        """
+        wanted = list(self._kind.state.names if columns is None else columns)
+        needed = self._needed(wanted)
+        shard = int(shards.shard_of(np.frombuffer(first, np.uint8).reshape(1, -1), self.shards)[0])
+        state = self._kind.state.empty_table().select(needed)
+        learned = []
+        for layer in self.entry.layers():
+            if shard not in layer.files:
+                continue
+            names = needed if layer.kind == "base" else self._kind.needed_of_delta(needed)
+            with self._open(layer, shard) as reader:
+                found = list(reader.between(first, last, names))
+            if found and layer.kind == "base":
+                state = pa.concat_tables(found).unify_dictionaries().select(names)
+            elif found:
+                learned.append((pa.concat_tables(found).unify_dictionaries().select(names), layer.policy))
+        return self._kind.apply_all(state, learned).select(wanted)
 
     def lookup(self, fingerprint: bytes) -> pa.Table:
         """The state of one request: one row or none, all columns. Reads one row group per layer."""

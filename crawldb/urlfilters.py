@@ -333,10 +333,13 @@ def _open(key: str, settings: Settings) -> tuple[str, list[str]]:
         raise UsageError(f"filter.{key} = {name}: {error}") from None
 
 
-def certainly_wanted(settings: Settings) -> Callable[[pa.Array], NDArray[np.bool_]] | None:
-    """What tells, for a column of seed URLs that are `urls.are_plain`, which certainly pass filter.use; False says nothing.
+def certainly_wanted(
+    settings: Settings, link_depth: int | None = None
+) -> Callable[[pa.Array], NDArray[np.bool_]] | None:
+    """What tells, for a column of URLs that are `urls.are_plain`, which certainly pass filter.use; False says nothing.
 
-    None if a filter is in use that has no answer for whole columns.
+    The URLs are seeds, or with `link_depth` links of that depth within their own hosts. None if a filter is in use that
+    has no answer for whole columns.
     """
     if not set(settings.filter.use) <= {"length", "regex"} | _FOR_LINKS_ALONE:
         return None
@@ -350,9 +353,27 @@ def certainly_wanted(settings: Settings) -> Callable[[pa.Array], NDArray[np.bool
             passes &= pc.binary_length(urls).to_numpy() <= settings.filter.max_url_length
         if rules is not None:
             passes &= _kept_by(rules, urls)
+        if link_depth is not None:
+            _links_certainly_wanted(settings, urls, link_depth, passes)
         return passes
 
     return wanted
+
+
+def _links_certainly_wanted(settings: Settings, urls: pa.Array, link_depth: int, passes: NDArray[np.bool_]) -> None:
+    """Take from `passes` what the filters that are _FOR_LINKS_ALONE may refuse. A plain URL has no query."""
+    used, own = set(settings.filter.use), settings.filter
+    if "depth" in used and own.max_depth and link_depth > own.max_depth:
+        passes[:] = False
+    if "path_depth" in used and own.max_path_depth:
+        passes &= pc.count_substring(urls, "/").to_numpy() <= own.max_path_depth + _BEFORE_PATH
+    if "trap_calendar" in used and own.calendar_years:
+        passes &= ~pc.match_substring_regex(urls, "[/-]20|/19|/21").to_numpy(zero_copy_only=False)
+    if "repeated_segments" in used and own.max_repeated_segments:
+        most = own.max_repeated_segments
+        deep = np.flatnonzero(passes & (pc.count_substring(urls, "/").to_numpy() > most + _BEFORE_PATH))
+        segments = [url.split("/") for url in urls.take(pa.array(deep)).to_pylist()]
+        passes[deep] = [len(each) - len(set(each)) < most for each in segments]
 
 
 def _kept_by(rules: list[Rule], urls: pa.Array) -> NDArray[np.bool_]:

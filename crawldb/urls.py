@@ -237,6 +237,12 @@ def registrable_domain(host: str) -> str:
     return _public_suffixes().privatesuffix(host) or host
 
 
+@functools.lru_cache(1 << 16)
+def public_suffix(host: str) -> str:
+    """What `host`, a name, is registered under: `co.uk` of www.example.co.uk. A name without dots is its own."""
+    return str(_public_suffixes().publicsuffix(host) or host)
+
+
 @functools.cache
 def _public_suffixes() -> PublicSuffixList:
     return PublicSuffixList()  # read on first use: most commands never need it

@@ -1,4 +1,4 @@
-"""The condition of `dump.py --where`: a small part of SQL over the crawldb's columns.
+"""The condition of `dump.py --where`, and of rules on hosts: a small part of SQL over the columns of a store.
 
     status = 'gone' AND reason LIKE 'http_%' AND NOT (host IN ('a.example', 'b.example') OR depth > 3)
     due_at < now() + 7 days AND metadata['collection'] IS NOT NULL AND url REGEXP '\\.pdf$'
@@ -6,7 +6,7 @@
     condition   condition OR condition · condition AND condition · NOT condition · (condition)
     predicate   value = == != <> < <= > >= value · value [NOT] IN (value, …) · value [NOT] BETWEEN value AND value
                 value IS [NOT] NULL · text [NOT] LIKE 'pattern' · text [NOT] REGEXP 'regular expression'
-    value       a column · metadata['key'] · headers['name'] · 'text' or "text" · 12 or 0.5 · true · false · null
+    value       a column · metadata['key'] (of any map) · 'text' or "text" · 12 or 0.5 · true · false · null
                 now() · a time + or - a duration · time - time · length(text or bytes) · lower(text)
     duration    90 seconds · 15 minutes · 12 hours · 7 days · 2 weeks · short: 90s 15m 12h 7d 2w
 
@@ -33,6 +33,7 @@ from crawldb import schema
 from crawldb.conditions import (
     KIND_NAMES,
     Condition,
+    Mistake,
     Value,
     column_of,
     columns_of,
@@ -53,12 +54,16 @@ from crawldb.conditions import (
 from crawldb.errors import UsageError
 
 
-def parse(text: str, now: int) -> Condition:
-    """The condition that `text` says; `now` (UTC ms) is what now() yields.
+def parse(text: str, now: int, columns: pa.Schema = schema.STATE, source: str = "--where") -> Condition:
+    """The condition on rows with these `columns` that `text` says; `now` (UTC ms) is what now() yields.
 
-    Raises UsageError with the position (characters from 1), what was expected there, and the nearest name.
+    Raises UsageError with the `source` (where the text stands), the position (characters from 1), what was expected
+    there, and the nearest name.
     """
-    return _Parser(text, now).parse()
+    try:
+        return _Parser(text, now, columns).parse()
+    except Mistake as error:
+        raise UsageError(f"{source}: {error}") from None
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -111,7 +116,8 @@ _MOST_NESTED = 50
 class _Parser:
     """Recursive descent, one method for each level of binding; it compiles as it reads."""
 
-    def __init__(self, text: str, now: int) -> None:
+    def __init__(self, text: str, now: int, columns: pa.Schema) -> None:
+        self._columns = columns
         self._tokens = _tokens(text)
         self._next = 0
         self._nested = 0
@@ -333,7 +339,7 @@ class _Parser:
         whole = token.text.isdigit() and len(token.text) <= 18
         number = sign * (int(token.text) if whole else float(token.text))
         unit = self._token
-        if unit.kind != "word" or unit.text.lower() in _KEYWORDS or unit.text.lower() in schema.STATE.names:
+        if unit.kind != "word" or unit.text.lower() in _KEYWORDS or unit.text.lower() in self._columns.names:
             return literal_of("number", number, start)
         self._next += 1
         return duration(number, unit.text, start, unit.start)
@@ -354,16 +360,21 @@ class _Parser:
         if name in _KEYWORDS:
             self._next -= 1
             raise self._unexpected("a column or a value")
-        if name not in schema.STATE.names:
-            near = nearest(name, schema.STATE.names)
+        if name not in self._columns.names:
+            near = nearest(name, self._columns.names)
             raise mistake(token.start, f"no column {token} (text stands in quotes: '{token}'){near}")
-        kind = kind_of(name)
+        column = self._columns.field(name).type
+        kind = kind_of(column)
+        if kind is None:
+            raise mistake(token.start, f"{name} has lists in it, which cannot be compared")
         if kind == "map" and self._take("["):
             if self._token.kind != "text":
                 raise self._unexpected(f"a key in quotes: {name}['key']")
             key = pa.scalar(self._text())
             self._expect("]", "after the key")
-            return Value("text", lambda table: pc.map_lookup(table[name], key, "first"), (name,), token.start)
+            kind = kind_of(column.item_type)
+            assert kind is not None, column
+            return Value(kind, lambda table: pc.map_lookup(table[name], key, "first"), (name,), token.start)
         return Value(kind, column_of(name), (name,), token.start)
 
     def _function(self, token: _Token, name: str) -> Value:

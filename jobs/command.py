@@ -19,12 +19,15 @@ from crawldb import settings as configuration
 from crawldb.errors import CobnutError, ConflictError, UsageError
 from crawldb.filesystem import Lock, configure, is_uri, resolve
 from crawldb.hosts import HOSTDB
+from crawldb.links import LINKDB, SOURCEDB
+from crawldb.robotstxt import ROBOTSDB
 from crawldb.segments import Segment, Segments, next_phase
 from crawldb.settings import Settings
-from crawldb.store import CRAWLDB, Kind, Store
+from crawldb.sitemaps import SITEMAPDB
+from crawldb.store import CRAWLDB, Kind, Store, now_ms
 from jobs import control
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CRAWLDB, HOSTDB, ROBOTSDB, LINKDB, SOURCEDB, SITEMAPDB)}
 """The stores that a crawl directory may have, by name."""
 
 
@@ -37,14 +40,20 @@ class Run:
     control: str
     store: Store = field(init=False)
     hosts: Store = field(init=False)
+    robots: Store = field(init=False)
     segments: Segments = field(init=False)
     _held: dict[str, Lock] = field(default_factory=dict)
     _copies: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = Store(self.crawl_dir)
-        self.hosts = self.store_named("hostdb")
+        self.hosts = self.store_named(HOSTDB.name)
+        self.robots = self.store_named(ROBOTSDB.name)
         self.segments = Segments(self.crawl_dir)
+
+    def now(self) -> int:
+        """The time, UTC milliseconds: the one clock of all commands, real or run.clock."""
+        return self.settings.run.clock or now_ms()
 
     def store_named(self, name: str) -> Store:
         """The crawl directory's store of this name."""
@@ -53,6 +62,13 @@ class Run:
     def other_stores(self) -> list[Store]:
         """All its stores but the crawldb."""
         return [self.store_named(name) for name in KINDS if name != CRAWLDB.name]
+
+    def in_flight(self) -> list[Segment]:
+        """Segments that no updatedb has applied yet, oldest first. UsageError if there is neither one nor a crawldb."""
+        segments = self.segments.in_flight(self.store.snapshot_or_new(self.settings.store).entry.applied)
+        if not segments:
+            self.store.snapshot()  # says what lacks
+        return segments
 
     def hold(self, segment: Segment) -> bool:
         """Keep other commands off a segment while this one works on it; False if another does."""
@@ -185,7 +201,7 @@ def _segment_for(run: Run, phase: str, name: str | None) -> Segment:
     """The segment called `name`, or the oldest one that `phase` comes next for. UsageError if there is none."""
     if name:
         return run.hold_or_fail(run.segments.find(name))
-    segments = run.segments.in_flight(run.store.snapshot().entry.applied)
+    segments = run.in_flight()
     for segment in segments:
         if next_phase(segment) == phase and run.hold(segment):
             return segment

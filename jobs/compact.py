@@ -15,7 +15,7 @@ import numpy as np
 from crawldb import schema, shards, update
 from crawldb.errors import Interrupted
 from crawldb.settings import StoreSettings
-from crawldb.store import CRAWLDB, LogEntry, Snapshot, Store, now_ms
+from crawldb.store import CRAWLDB, LogEntry, Snapshot, Store
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, execute, parser, say
@@ -29,6 +29,7 @@ class Compact(CrawlJob):
         store = run.store_named(self.context["store"])
         snapshot = store.snapshot(self.context["version"])
         progress = self.progress(snapshot.rows * (item["last"] - item["first"]) // snapshot.shards)
+        current_rows = store.kind.kept(self.crawl_dir, self.settings) if store.kind.kept else None
         by_status = np.zeros(len(schema.STATUS_NAMES), np.int64)
         files: dict[int, dict[str, Any]] = {}
         writer: shards.Writer | None = None
@@ -40,6 +41,8 @@ class Compact(CrawlJob):
                 if control.STOP.is_set():
                     raise Interrupted(15)
                 progress.update(table.num_rows)
+                if current_rows:
+                    table = current_rows(table)
                 if store.kind is CRAWLDB:
                     kept = np.zeros(table.num_rows, np.bool_)
                     for taken in in_flight:
@@ -77,10 +80,10 @@ def is_due(entry: LogEntry, settings: StoreSettings) -> bool:
 
 def run(run: Run, number_of_shards: int | None = None) -> int:
     """Compact the newest version of the crawldb, whatever its deltas; mark its orphans, and purge what is to be."""
-    watch, now = Stopwatch(), now_ms()
+    watch, now = Stopwatch(), run.now()
     snapshot = run.store.snapshot()
     before = snapshot.bytes_on_disk
-    wanted = number_of_shards or _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
+    wanted = number_of_shards or enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
     # What is being fetched stays: its outcome would bring it back without its history.
     purges = run.settings.store.purge_gone or run.settings.store.purge_orphans
     in_flight = run.segments.in_flight(snapshot.entry.applied) if purges else []
@@ -106,8 +109,8 @@ def run_other(run: Run, store: Store) -> None:
     snapshot = store.snapshot_or_new(run.settings.store)
     if not snapshot.entry.layers():
         return
-    wanted = _enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
-    now = now_ms()
+    wanted = enough_shards(snapshot.rows, snapshot.shards, run.settings.store)
+    now = run.now()
     files, _ = _new_base(run, snapshot, wanted, now)
     number = sum(file.rows for file in files.values())
     entry = store.commit_base(snapshot.entry, wanted, files, now, {store.kind.rows: number})
@@ -130,7 +133,7 @@ def _new_base(
     return files, records
 
 
-def _enough_shards(rows: int, now: int, settings: StoreSettings) -> int:
+def enough_shards(rows: int, now: int, settings: StoreSettings) -> int:
     """As many shards as there are, doubled until each has at most `rows_per_shard` rows."""
     while rows > now * settings.rows_per_shard and now < 1 << 16:
         now *= 2

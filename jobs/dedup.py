@@ -27,7 +27,7 @@ from crawldb.duplicates import MARKS, PAIRS, Blocks
 from crawldb.errors import CobnutError, ConflictError, Interrupted
 from crawldb.families import find
 from crawldb.settings import Policy
-from crawldb.store import LogEntry, Snapshot, now_ms
+from crawldb.store import LogEntry, Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, execute, parser, say
@@ -199,7 +199,7 @@ def run(run: Run) -> int:
             return 0
         policy = Policy(run.settings.schedule, run.settings.score)
         entry: LogEntry = run.store.commit_delta(
-            snapshot.entry, "dedup", files, policy, now_ms(), statistics={"pages": pages, **counts}
+            snapshot.entry, "dedup", files, policy, run.now(), statistics={"pages": pages, **counts}
         )
     except (CobnutError, OSError) as error:
         # Who committed first has also removed, as garbage, what went from job to job here.

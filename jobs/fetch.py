@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,15 @@ import pyarrow as pa
 
 from crawldb import hosts as hostdb
 from crawldb import schema, shards
-from crawldb.families import find
 from crawldb.schema import FetchOutcome
 from crawldb.segments import Segment
 from crawldb.settings import FetchSettings
-from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
 from jobs.fetching import FetchRequest, FetchResult, robots
 from jobs.fetching.contract import KnownRobots
-from jobs.fetching.engines import ENGINES
+from jobs.fetching.engines import engine as engine_of
 
 _CARRIED = [
     name for name in schema.FETCHLIST.names if name in schema.CONTENT.names and name not in ("etag", "last_modified")
@@ -60,9 +59,12 @@ class Fetch(CrawlJob):
             chunks.add(result)
             progress.update()
 
-        engine = find(ENGINES, self.settings.fetch.engine, "fetch.engine")
+        # What generate found out for this task's hosts stands beside the rules by name, for hosts that it did not know.
+        delays = replace(self.settings.hosts, delay=[*self.settings.hosts.delay, *item["delays"]])
+        settings = replace(self.settings, hosts=delays)
+        engine = engine_of(self.settings)
         with chunks:
-            report = engine(requests, self.settings, keep, control.STOP, known_robots(segment, item["known"]))
+            report = engine(requests, settings, keep, control.STOP, known_robots(segment, item["known"]))
         learned = self._learned(segment, item["task"], report.robots)
         yield (
             None,
@@ -81,15 +83,21 @@ class Fetch(CrawlJob):
         )
 
     def _learned(self, segment: Segment, task: int, learned: list[KnownRobots]) -> list[shards.File]:
-        """What was learned of robots.txt files, with the Crawl-delay of each, as a file for the host store."""
+        """What was learned of robots.txt files, with the sitemaps and the Crawl-delay of each, as a file for the host
+        store."""
         if not learned:
             return []
-        delays = [
-            robots.read(known.body, known.truncated, self.settings).delay if known.body else None for known in learned
-        ]
-        with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.HOSTLIST) as writer:
-            writer.write(hostdb.learned((*known, delay) for known, delay in zip(learned, delays, strict=True)))
+        rows = [(*known, *self._said(known)) for known in learned]
+        with shards.Writer(segment.fs, segment.part_path("hosts", task), schema.LEARNED) as writer:
+            writer.write(hostdb.learned(rows))
         return [writer.file]
+
+    def _said(self, known: KnownRobots) -> tuple[list[str] | None, float | None]:
+        """The sitemaps and the Crawl-delay of a robots.txt."""
+        if not known.body:
+            return None, None
+        sitemaps = robots.sitemap_lines(known.body, known.truncated)
+        return sitemaps or None, robots.read(known.body, known.truncated, self.settings).delay
 
 
 def known_robots(segment: Segment, name: str | None) -> list[KnownRobots]:
@@ -222,24 +230,14 @@ def requests_of(fetchlist: pa.Table, rows: np.ndarray[Any, Any]) -> list[FetchRe
 def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
     """Results as rows of schema.CONTENT, with what their fetchlist rows carry."""
     rows = fetchlist.select(_CARRIED).take(pa.array([result.request.row for result in results]))
-    headers = [header for result in results for header in result.response_headers]
-    bounds = np.cumsum([0, *(len(result.response_headers) for result in results)])
     columns: dict[str, Any] = {name: rows[name] for name in _CARRIED}
     if any(result.followed for result in results):
         columns |= _followed(results, rows)
     columns |= {
         "content_bytes": pa.array([None if one.content is None else len(one.content) for one in results], pa.int32()),
         "outcome": schema.from_codes(np.array([result.outcome for result in results], np.int8), schema.OUTCOME_NAMES),
-        "response_headers": pa.ListArray.from_arrays(
-            pa.array(bounds, pa.int32()),
-            pa.StructArray.from_arrays(
-                [
-                    pa.array([name for name, _ in headers], pa.string()),
-                    pa.array([value for _, value in headers], pa.string()),
-                ],
-                ["name", "value"],
-            ),
-        ),
+        "response_headers": _header_column([result.response_headers for result in results]),
+        "request_headers": _header_column([result.request_headers for result in results]),
     }
     for name in schema.CONTENT.names:
         if name not in columns:
@@ -254,6 +252,17 @@ def table_of(results: list[FetchResult], fetchlist: pa.Table) -> pa.Table:
             )
             columns[name] = column.dictionary_encode() if dictionary else column.cast(field.type)
     return pa.table({name: columns[name] for name in schema.CONTENT.names}, schema.CONTENT)
+
+
+def _header_column(lists: Sequence[list[tuple[str, str]] | None]) -> pa.Array:
+    """Header fields as a column of schema.HEADERS."""
+    fields = [field for one in lists if one for field in one]
+    bounds = np.cumsum([0, *(len(one or ()) for one in lists)])
+    names = pa.array([name for name, _ in fields], pa.string())
+    values = pa.array([value for _, value in fields], pa.string())
+    missing = pa.array([one is None for one in lists]) if None in lists else None
+    pairs = pa.StructArray.from_arrays([names, values], fields=list(schema.HEADERS.value_type))
+    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pairs, schema.HEADERS, mask=missing)
 
 
 def _followed(results: list[FetchResult], rows: pa.Table) -> dict[str, pa.Array]:
@@ -289,16 +298,17 @@ def run(run: Run, segment: Segment) -> int:
         say(f"fetch     {segment.name}: already fetched, nothing to do")
         return 0
     known = segment.files_by_task("hostlist")
+    delays = segment.manifest("fetchlist")["counts"].get("delays", {})
     items = [
-        {"task": task, "file": name, "known": known.get(task)}
+        {"task": task, "file": name, "known": known.get(task), "delays": delays.get(str(task), [])}
         for task, name in segment.files_by_task("fetchlist").items()
     ]
     records = run.job(Fetch, items, {"segment": segment.name}, "fetch", "pages")
     files = [shards.File.from_dict(file) for record in records for file in record["files"]]
     totals = {key: dict(add_up(records, key)) for key in _COUNTED}
     learned = [shards.File.from_dict(file) for record in records for file in record["hosts"]]
-    segment.commit("hosts", learned, now_ms(), {})
-    segment.commit("content", files, now_ms(), totals)
+    segment.commit("hosts", learned, run.now(), {})
+    segment.commit("content", files, run.now(), totals)
     left = f", left for later: {counts(totals['left'])}" if any(totals["left"].values()) else ""
     again = f", {totals['adopted']['pages']:,} from before" if totals["adopted"]["pages"] else ""
     why = f" [{counts(totals['reasons'])}]" if totals["reasons"] else ""

@@ -23,7 +23,7 @@ from crawldb.errors import CobnutError, UsageError
 from crawldb.filesystem import is_uri, resolve
 from crawldb.seeds import SeedReader
 from crawldb.settings import Policy
-from crawldb.store import LogEntry, now_ms
+from crawldb.store import LogEntry
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, execute, parser, say
@@ -41,28 +41,18 @@ class Inject(CrawlJob):
     """See the module."""
 
     def mapper(self, _: None, item: dict[str, Any]) -> Iterator[tuple[str, pa.Table]]:
-        reader = SeedReader(self.settings, self.context["now"], self.context["update"])
-        lines = _numbered_lines(item)
-        bad: list[str] = []
-        refused = 0
-        while numbered := list(itertools.islice(lines, _BATCH)):
-            if control.STOP.is_set():
-                return
-            table, wrong = reader.read(numbered, item["file"] << 40)
-            refused += len(wrong)
-            bad += [f"{item['name']}:{seed.line}: {seed.why}" for seed in wrong[: _REPORTED - len(bad)]]
-            for shard, part in shards.split(_first_of_each(table), self.context["shards"]):
+        for key, table in read_seeds(item, SeedReader(self.settings, self.context["now"], self.context["update"])):
+            if key == BAD:
+                yield BAD, table
+                continue
+            for shard, part in shards.split(table, self.context["shards"]):
                 yield shard_key(shard), part
-        if refused:
-            yield _BAD, pa.table({"file": [item["file"]], "piece": [item["start"]], "bad": [refused], "lines": [bad]})
 
     def reducer(self, key: str, batches: Iterable[pa.Table]) -> Iterator[tuple[None, Record]]:
-        if key == _BAD:
-            table = pa.concat_tables(batches).sort_by([("file", "ascending"), ("piece", "ascending")])
-            lines = list(itertools.chain.from_iterable(table["lines"].to_pylist()))
-            yield None, {"bad": sum(table["bad"].to_pylist()), "lines": lines[:_REPORTED]}
+        if key == BAD:
+            yield None, bad_lines(batches)
             return
-        table = _first_of_each(pa.concat_tables(batches))
+        table = first_of_each(pa.concat_tables(batches))
         store = Run(self.crawl_dir, self.settings, self.context["control"]).store
         path = store.part_path(self.context["version"], "delta", int(key))
         with shards.Writer(store.fs, path, schema.DELTA) as writer:
@@ -70,10 +60,52 @@ class Inject(CrawlJob):
         yield None, {"shard": int(key), "file": writer.file.to_dict()}
 
 
-_BAD = "bad"
+BAD, SEEDS = "bad", "seeds"
 
 
-def _first_of_each(table: pa.Table) -> pa.Table:
+def read_seeds(item: dict[str, Any], reader: SeedReader) -> Iterator[tuple[str, pa.Table]]:
+    """(SEEDS, rows as `reader` makes them, sorted, each once) of parts of a work item's piece of a seed file, and (BAD,
+    what `bad_lines` reads) if it has lines that are no seeds. Ends early when the command is stopped."""
+    lines = numbered_lines(item)
+    bad: list[str] = []
+    refused = 0
+    while numbered := list(itertools.islice(lines, _BATCH)):
+        if control.STOP.is_set():
+            return
+        table, wrong = reader.read(numbered, item["file"] << 40)
+        refused += len(wrong)
+        bad += [f"{item['name']}:{seed.line}: {seed.why}" for seed in wrong[: _REPORTED - len(bad)]]
+        yield SEEDS, first_of_each(table)
+    if refused:
+        yield BAD, pa.table({"file": [item["file"]], "piece": [item["start"]], "bad": [refused], "lines": [bad]})
+
+
+def bad_lines(batches: Iterable[pa.Table]) -> Record:
+    """The commit record of the lines that are no seeds."""
+    table = pa.concat_tables(batches).sort_by([("file", "ascending"), ("piece", "ascending")])
+    lines = list(itertools.chain.from_iterable(table["lines"].to_pylist()))
+    return {"bad": sum(table["bad"].to_pylist()), "lines": lines[:_REPORTED]}
+
+
+def tell_bad_lines(records: list[Record]) -> int:
+    """Say which lines are no seeds; how many they are."""
+    bad: int = sum(record.get("bad", 0) for record in records)
+    for line in itertools.chain.from_iterable(record.get("lines", []) for record in records):
+        say(line)
+    if bad > _REPORTED:
+        say(f"… and {bad - _REPORTED:,} more lines that are no seeds")
+    return bad
+
+
+def no_seeds(sources: list[str], bad: int) -> CobnutError:
+    """What is to be raised where no line is a seed."""
+    return CobnutError(
+        f"{', '.join(sources)}: no seeds{f', {bad:,} bad lines' if bad else ''}; "
+        "a seed is a line with a URL, such as https://example.com/"
+    )
+
+
+def first_of_each(table: pa.Table) -> pa.Table:
     """Sorted by fingerprint, of equal ones only the first in the input."""
     if not table.num_rows:
         return table
@@ -85,7 +117,7 @@ def _first_of_each(table: pa.Table) -> pa.Table:
     return table.unify_dictionaries().take(pa.array(order[first]))
 
 
-def _numbered_lines(item: dict[str, Any]) -> Iterator[tuple[int, str]]:
+def numbered_lines(item: dict[str, Any]) -> Iterator[tuple[int, str]]:
     """(number, line) of a work item's piece of a seed file."""
     with _open(item["path"]) as file:
         file.seek(item["start"])
@@ -97,25 +129,18 @@ def _numbered_lines(item: dict[str, Any]) -> Iterator[tuple[int, str]]:
 def run(run: Run, sources: list[str], update: bool = False) -> int:
     """Inject the seeds of files, directories or `-` (stdin). CobnutError if no line of them is a seed."""
     watch = Stopwatch()
-    items = _work_list(sources, run)
-    now = now_ms()
+    items = work_list(sources, run)
+    now = run.now()
     snapshot = run.store.snapshot_or_new(run.settings.store)
     records = run.job(
         Inject, items, {"now": now, "update": update, "version": snapshot.version + 1, "shards": snapshot.shards},
         "inject", "files",
     )  # fmt: skip
-    bad = sum(record.get("bad", 0) for record in records)
-    for line in itertools.chain.from_iterable(record.get("lines", []) for record in records):
-        say(line)
+    bad = tell_bad_lines(records)
     files = {record["shard"]: shards.File.from_dict(record["file"]) for record in records if "shard" in record}
     seeds = sum(file.rows for file in files.values())
-    if bad > _REPORTED:
-        say(f"… and {bad - _REPORTED:,} more lines that are no seeds")
     if not seeds:
-        raise CobnutError(
-            f"{', '.join(sources)}: no seeds{f', {bad:,} bad lines' if bad else ''}; "
-            "a seed is a line with a URL, such as https://example.com/"
-        )
+        raise no_seeds(sources, bad)
     policy = Policy(run.settings.schedule, run.settings.score)
     entry: LogEntry = run.store.commit_delta(
         snapshot.entry, "inject", files, policy, now, statistics={"seeds": seeds, "bad": bad}
@@ -124,7 +149,7 @@ def run(run: Run, sources: list[str], update: bool = False) -> int:
     return 0
 
 
-def _work_list(sources: list[str], run: Run) -> list[dict[str, Any]]:
+def work_list(sources: list[str], run: Run) -> list[dict[str, Any]]:
     """Pieces of all seed files, each beginning at a line's start and knowing that line's number."""
     items: list[dict[str, Any]] = []
     for number, (name, path) in enumerate(_seed_files(sources, run.control)):

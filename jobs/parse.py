@@ -19,7 +19,6 @@ from crawldb import refusals, schema, shards
 from crawldb.errors import Interrupted
 from crawldb.refusals import Refused
 from crawldb.segments import Segment
-from crawldb.store import now_ms
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
@@ -152,7 +151,7 @@ def run(run: Run, segment: Segment) -> int:
     by_host = refusals.added(record["refused_by_host"] for record in records)
     by_reason = dict(refusals.by_reason(by_host))
     told = {**totals, "refused": by_reason, "refused_by_host": refusals.by_host(by_host)}
-    segment.commit("parsed", files, now_ms(), told)
+    segment.commit("parsed", files, run.now(), told)
     refused = f", refused: {counts(by_reason)}" if by_reason else ""
     parsed = f" ({counts(totals['parsed'])})" if totals["parsed"] else ""
     say(

@@ -2,11 +2,11 @@
 
 map: content chunk + parsed chunk → outcomes and outlinks, one row per request → batches by shard
                                   → what the answers tell of their hosts       → batches by shard of the host store
-     robots.txt files of a fetch task                                          → likewise
+     robots.txt files of a fetch task                                          → likewise, and the files themselves
 reduce: a shard's batches, merged → one sorted delta file
 
-The host store's delta is committed first. Its log knows the segment like the crawldb's does, so whoever repeats an
-updatedb that was killed between the two commits adds nothing to the host store again.
+The robots.txt files are committed first, then the host store's delta, the crawldb's last. Each log knows the segment,
+so whoever repeats an updatedb that was killed between two commits adds nothing to the first stores again.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from crawldb import deltas, schema, shards
+from crawldb import deltas, robotstxt, schema, shards
 from crawldb import hosts as hostdb
 from crawldb.errors import CorruptionError, Interrupted
 from crawldb.segments import Segment
 from crawldb.settings import Policy
-from crawldb.store import Snapshot, now_ms
+from crawldb.store import Snapshot
 from jobs import control
 from jobs.base import CrawlJob, Record
 from jobs.command import Run, Stopwatch, add_up, counts, say, segment_command
 from jobs.protocol import shard_key
 
-_HOSTS = "hosts-"
-"""What the keys of the host store's shards begin with."""
+_HOSTS, _ROBOTS = "hosts-", "robots-"
+"""What the keys of the shards of the host store, and of the robots.txt files, begin with."""
 
 
 class UpdateDb(CrawlJob):
@@ -42,7 +42,17 @@ class UpdateDb(CrawlJob):
         run = Run(self.crawl_dir, self.settings, self.context["control"])
         segment = run.segments.at(self.context["segment"])
         if "robots" in item:
-            yield from self._of_hosts(hostdb.of_robots(segment.read("hosts", item["robots"])))
+            learned = segment.read("hosts", item["robots"])
+            if self.context["robots"]:
+                for shard, part in shards.split(robotstxt.files_of(learned), self.context["robots"]["shards"]):
+                    yield _ROBOTS + shard_key(shard), part
+            if self.context["hosts"]:
+                yield from self._of_hosts(hostdb.of_robots(learned))
+            return
+        if "seeds" in item:
+            seeds = deltas.of_fetchlist(segment.read("fetchlist", item["seeds"]), self.context["began"])
+            for shard, part in shards.split(seeds, self.context["shards"]):
+                yield shard_key(shard), part
             return
         columns = tuple(dict.fromkeys((*deltas.CONTENT_NEEDED, *hostdb.CONTENT_NEEDED)))
         content = segment.read("content", item["content"], columns)
@@ -61,13 +71,16 @@ class UpdateDb(CrawlJob):
 
     def reducer(self, key: str, batches: Iterable[pa.Table]) -> Iterator[tuple[None, Record]]:
         run = Run(self.crawl_dir, self.settings, self.context["control"])
-        if key.startswith(_HOSTS):
-            shard = int(key.removeprefix(_HOSTS))
-            with run.hosts.writer(self.context["hosts"]["version"], "delta", shard) as writer:
-                writer.write(hostdb.merge(batches))
-            yield None, {"shard": shard, "hosts": writer.file.to_dict()}
-            return
-        delta = deltas.merge(batches)
+        for prefix, name, store, merge in (
+            (_HOSTS, "hosts", run.hosts, hostdb.merge), (_ROBOTS, "robots", run.robots, robotstxt.merge),
+        ):  # fmt: skip
+            if key.startswith(prefix):
+                shard = int(key.removeprefix(prefix))
+                with store.writer(self.context[name]["version"], "delta", shard) as writer:
+                    writer.write(merge(batches))
+                yield None, {"shard": shard, name: writer.file.to_dict()}
+                return
+        delta = deltas.with_seeds(batches)
         with run.store.writer(self.context["version"], "delta", int(key)) as writer:
             writer.write(delta)
         outcomes = schema.codes(delta["outcome"], schema.OUTCOME_NAMES)
@@ -90,8 +103,8 @@ def _sum(column: pa.ChunkedArray) -> int:
 def run(run: Run, segment: Segment) -> int:
     """Apply a parsed segment. Applying it again changes nothing."""
     watch = Stopwatch()
-    snapshot = run.store.snapshot()
-    if segment.name in snapshot.entry.applied:
+    snapshot = run.store.snapshot_or_new(run.settings.store)
+    if segment.is_applied(snapshot.entry.applied):
         say(f"updatedb  {segment.name}: already applied, nothing to do")
         return 0
     segment.remove_garbage()
@@ -99,23 +112,28 @@ def run(run: Run, segment: Segment) -> int:
     items = [
         {"content": file.name, "parsed": parsed[file.name.rpartition("-")[0]]} for file in segment.files("content")
     ]
-    hosts = run.hosts.snapshot_or_new(run.settings.store)
+    others = {"robots": run.robots.snapshot_or_new(run.settings.store),
+              "hosts": run.hosts.snapshot_or_new(run.settings.store)}  # fmt: skip
     context: dict[str, Any] = {
         "version": snapshot.version + 1, "shards": snapshot.shards, "segment": segment.name, "began": segment.began,
-        "hosts": None,
     }  # fmt: skip
-    if segment.name not in hosts.entry.applied:
-        context["hosts"] = {"version": hosts.version + 1, "shards": hosts.shards}
+    for name, other in others.items():
+        missing = segment.name not in other.entry.applied
+        context[name] = {"version": other.version + 1, "shards": other.shards} if missing else None
+    if context["robots"] or context["hosts"]:
         items += [{"robots": name} for name in segment.files_by_task("hosts").values()]
+    if segment.manifest("fetchlist")["counts"].get("freegen"):
+        items += [{"seeds": name} for name in segment.files_by_task("fetchlist").values()]
     records = run.job(UpdateDb, items, context, "updatedb", "chunks") if items else []
     policy = Policy(run.settings.schedule, run.settings.score)
-    if context["hosts"]:
-        _commit_hosts(run, hosts, segment, [record for record in records if "hosts" in record], policy)
+    for name, other in others.items():
+        if context[name]:
+            _commit_other(run, other, segment, [record for record in records if name in record], name, policy)
     records = [record for record in records if "file" in record]
     outcomes, links = add_up(records, "outcomes"), add_up(records, "links")
     files = {record["shard"]: shards.File.from_dict(record["file"]) for record in records}
     statistics: dict[str, Any] = {"outcomes": dict(outcomes), **links}
-    entry = run.store.commit_delta(snapshot.entry, "updatedb", files, policy, now_ms(), segment.name, statistics)
+    entry = run.store.commit_delta(snapshot.entry, "updatedb", files, policy, run.now(), segment.name, statistics)
     say(
         f"updatedb  {segment.name}: {sum(outcomes.values()):,} fetched{f' ({counts(outcomes)})' if outcomes.total() else ''}, "
         f"{links['links']:,} links to {links['requests']:,} requests; crawldb version {entry.version} {watch}"
@@ -123,10 +141,10 @@ def run(run: Run, segment: Segment) -> int:
     return 0
 
 
-def _commit_hosts(run: Run, onto: Snapshot, segment: Segment, records: list[Record], policy: Policy) -> None:
-    files = {record["shard"]: shards.File.from_dict(record["hosts"]) for record in records}
-    statistics = {"hosts": sum(file.rows for file in files.values())}
-    run.hosts.commit_delta(onto.entry, "updatedb", files, policy, now_ms(), segment.name, statistics)
+def _commit_other(run: Run, onto: Snapshot, segment: Segment, records: list[Record], name: str, policy: Policy) -> None:
+    files = {record["shard"]: shards.File.from_dict(record[name]) for record in records}
+    statistics = {onto.store.kind.rows: sum(file.rows for file in files.values())}
+    onto.store.commit_delta(onto.entry, "updatedb", files, policy, run.now(), segment.name, statistics)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 hypothesis.settings.register_profile("cobnut", deadline=None)  # a machine that is shared or slow is no failure
-hypothesis.settings.load_profile("cobnut")
+hypothesis.settings.register_profile("few", deadline=None, max_examples=20)  # on the second Python and the third
+hypothesis.settings.load_profile(os.environ.get("COBNUT_HYPOTHESIS", "cobnut"))
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ ROOMS = {
     "w3lib.encoding": r"jobs/parsing/charset\.py",
     "publicsuffixlist": r"crawldb/(urls|fingerprint)\.py",
     "tqdm": r"jobs/control\.py",
+    "isal": r"jobs/archiving/.+",
 }
 """By module (and all below it): the only files that may import it."""
 

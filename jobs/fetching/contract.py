@@ -66,6 +66,8 @@ class FetchResult:
     tls: str | None = None
     """verified or unverified."""
     response_headers: list[tuple[str, str]] = field(default_factory=list)
+    request_headers: list[tuple[str, str]] | None = None
+    """What was sent, without passwords and cookies; None: not kept."""
     content: bytes | None = None
     """Of a success alone; content codings are removed."""
     truncated: str | None = None

@@ -35,13 +35,27 @@ def browser(
     return curl_engine.fetch_and_render(requests, settings, emit, stop, known)
 
 
+def replay(
+    requests: Sequence[FetchRequest], settings: Settings, emit: Callable[[FetchResult], None], stop: Event,
+    known: Sequence[KnownRobots] = (),
+) -> FetchReport:  # fmt: skip
+    """See replay.fetch."""
+    from jobs.fetching import replay
+
+    return replay.fetch(requests, settings, emit, stop, known)
+
+
 ENGINES: dict[str, Engine] = {
     "requests": requests_engine.fetch,
     "curl": curl,
     "browser": browser,
 }
+"""Those that ask servers."""
+
+OFFLINE: dict[str, Engine] = {"replay": replay}
+"""Those that open no socket."""
 
 
 def engine(settings: Settings) -> Engine:
     """The engine that `fetch.engine` names. Raises UsageError for an unknown one."""
-    return families.find(ENGINES, settings.fetch.engine, "fetch.engine")
+    return families.find(ENGINES | OFFLINE, settings.fetch.engine, "fetch.engine")

@@ -24,7 +24,7 @@ class Errand:
     """One request to be sent, and what must be known to send it."""
 
     __slots__ = (
-        "addresses", "body", "came_from", "chain", "done", "headers", "home", "hops", "max_bytes", "method", "of_own_page", "origin",
+        "addresses", "body", "came_from", "chain", "done", "headers", "home", "hops", "kept", "max_bytes", "method", "of_own_page", "origin",
         "page", "proxy_tries", "request", "route", "tried_again", "url",
     )  # fmt: skip
 
@@ -37,6 +37,8 @@ class Errand:
         self.method = "GET"
         self.body: bytes | None = None
         self.headers: dict[str, str] = {}
+        self.kept: dict[str, str] = {}
+        """Of these, what may be stored: no passwords, no cookies."""
         self.max_bytes = max_bytes
         self.route: Route | None = None
         self.addresses: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ answer means.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass, field
@@ -29,6 +30,12 @@ MAX_AGE = 86_400_000
 
 FAILING_FOR_GOOD = 30 * 86_400_000
 """Milliseconds. RFC 9309 §2.3.1.4: what fails for so long counts as a file that is not there."""
+
+MAX_SITEMAPS = 1000
+"""Sitemaps of one robots.txt that are kept."""
+
+MAX_SITEMAP_URL = 2048
+"""Characters of their URLs; the Sitemaps protocol allows fewer. Longer ones are left out: half a URL is another one."""
 
 _USER_AGENT, _ALLOW, _DISALLOW, _CRAWL_DELAY, _SITEMAP = range(5)
 _FIELDS = {
@@ -148,6 +155,13 @@ def read(body: bytes, truncated: bool, settings: Settings, file: str = _NAMELESS
             return Robots(sitemaps=robots.sitemaps, refusal=Refusal(FetchOutcome.gone, "crawl_delay", detail))
     denies = any(not rule.allow for rule in group.rules)
     return Robots(delay, robots.sitemaps, rules=PathRules(group.rules) if denies else None, file=file)
+
+
+def sitemap_lines(body: bytes, truncated: bool) -> list[str]:
+    """The sitemaps that a robots.txt names, as they stand there, each once: the first MAX_SITEMAPS of them."""
+    named = dict.fromkeys(_read(_lines(body, truncated), "").sitemaps)
+    fitting = (url for url in named if 0 < len(url) <= MAX_SITEMAP_URL)
+    return list(itertools.islice(fitting, MAX_SITEMAPS))
 
 
 # The file

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from crawldb.fingerprint import fingerprint
+from crawldb.hostrules import own_delays
 from crawldb.schema import FetchOutcome
 from crawldb.settings import Settings
 from crawldb.urlfilters import Link, UrlFilter, build
@@ -94,7 +95,8 @@ class FetchTask:
         self._rules_until: dict[str, float] = {}
         """By origin: when its robots.txt is to be asked for again."""
         self._delays: dict[str, dict[str, float]] = {}
-        """By queue, by origin: what each robots.txt asks for."""
+        """By queue, by origin (or host, if it has a delay of its own): the gap that each asks for."""
+        self._own_delays = own_delays(settings)
         self._known = {one.origin: one for one in known}
         self._timers: list[tuple[float, int, Host]] = []
         self._results: list[FetchResult] = []
@@ -358,6 +360,8 @@ class FetchTask:
                 home.queue = registrable_domain(home.name)
             elif mode == "ip" and allowed:
                 home.queue = allowed[0]
+            if (own := self._own_delays.of(home.name)) is not None:
+                self._keep_delay(home, home.name, own)
         else:
             self._queues.release(home.queue)
         waiting, home.waiting = home.waiting, []
@@ -460,6 +464,7 @@ class FetchTask:
         else:
             errand.headers = page_headers(request, self._own, self.settings.fetch.conditional)
             errand.method, errand.body = request.method or "GET", request.body
+        errand.kept = errand.headers
         if not self._plain and errand.of_own_page:
             self._add_secrets(errand)
 
@@ -472,6 +477,7 @@ class FetchTask:
         if extra:
             given = {name.lower() for name in extra}
             errand.headers = {name: value for name, value in errand.headers.items() if name.lower() not in given}
+            errand.kept = dict(errand.headers)
             errand.headers |= extra
 
     def _put_off(self, errand: Errand, until: float | None) -> None:
@@ -602,9 +608,16 @@ class FetchTask:
     def _rules_known(self, home: Host, origin: str, rules: Robots, until: float) -> None:
         home.rules[origin] = rules
         self._rules_until[origin] = until
-        # Origins and hosts of one queue share its gap: the longest counts
+        own = self._own_delays.of(home.name)
+        if rules.delay is None:
+            self._keep_delay(home, origin, self.settings.fetch.delay if own is None else own)
+        else:
+            self._keep_delay(home, origin, max(rules.delay, own or 0.0))
+
+    def _keep_delay(self, home: Host, asked_by: str, delay: float) -> None:
+        """Origins and hosts of one queue share its gap: the longest counts."""
         delays = self._delays.setdefault(home.queue, {})
-        delays[origin] = self.settings.fetch.delay if rules.delay is None else rules.delay
+        delays[asked_by] = delay
         self._queues.set_delay(home.queue, max(delays.values()))
 
     def _settle_front(self, home: Host, now: float) -> None:
@@ -636,6 +649,8 @@ class FetchTask:
             self._queues.finished(errand, reply.started)
             return
         result = result_of(request, reply)
+        if self.settings.fetch.store_request and reply.status is not None:
+            result.request_headers = list(errand.kept.items())
         if self.settings.fetch.cookies:
             if home.jar is None:
                 home.jar = CookieJar()

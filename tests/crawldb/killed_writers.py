@@ -27,9 +27,12 @@ import pyarrow as pa
 
 from crawldb import schema, shards, update
 from crawldb.hosts import HOSTDB
+from crawldb.links import LINKDB, SOURCEDB
+from crawldb.robotstxt import ROBOTSDB
 from crawldb.segments import DATASETS, Segments
 from crawldb.settings import Policy, StoreSettings
-from crawldb.store import LogEntry, Store
+from crawldb.sitemaps import SITEMAPDB
+from crawldb.store import CRAWLDB, LogEntry, Store
 from tests.crawldb import tables
 
 NOW = tables.NOW
@@ -168,7 +171,7 @@ def garbage(crawl_dir: str) -> list[str]:
     """The files of a crawl that no log entry and no manifest names."""
     segments = Segments(crawl_dir)
     named: set[str] = set()
-    for store in (Store(crawl_dir), Store(crawl_dir, HOSTDB)):
+    for store in (Store(crawl_dir, kind) for kind in (CRAWLDB, HOSTDB, ROBOTSDB, LINKDB, SOURCEDB, SITEMAPDB)):
         named |= {os.path.relpath(store.log_path(version), crawl_dir) for version in store.versions()}
         for entry in store.entries().values():
             for layer in entry.layers():

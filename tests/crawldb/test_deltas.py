@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from crawldb import schema, shards
+from crawldb import deltas, schema, shards, update
 from crawldb.deltas import CONTENT_NEEDED, from_pages, merge
 from crawldb.settings import Policy, Settings
 from crawldb.update import apply
@@ -270,3 +270,39 @@ def test_a_round_in_the_crawldb() -> None:
         key(2): ("unfetched", 1.5, 1, 1, None),
         key(3): ("unfetched", 0.5, 1, 0, key(1)),
     }
+
+
+@given(tables.tables_of([tables.fetched_row, tables.linked_row], schema.DELTA), tables.seeds, st.integers(0, 3))
+def test_what_is_a_seed_is_one_whatever_else_was_learned_of_it(learned: pa.Table, seeds: pa.Table, cut: int) -> None:
+    assert tables.rows(deltas.with_seeds([learned])) == tables.rows(deltas.merge([learned]))
+    seeds = deltas.of_fetchlist(
+        seeds.set_column(seeds.column_names.index("score"), "score", pa.array([2.5] * seeds.num_rows, pa.float32())),
+        tables.NOW,
+    )
+    both = tables.by_key(deltas.with_seeds([seeds.slice(cut), learned, seeds.slice(0, cut)]))
+    alone, injected = tables.by_key(deltas.merge([learned])), tables.by_key(seeds)
+    assert set(both) == set(alone) | set(injected)
+    for fingerprint, row in both.items():
+        if fingerprint not in injected:
+            assert row == alone[fingerprint]
+            continue
+        assert (row["injected"], row["score"], row["discovered_at"], row["discovered_from"]) == (
+            True,
+            2.5,
+            tables.NOW,
+            None,
+        )
+        if fingerprint in alone:
+            for name in ("outcome", "fetched_at", "signature", "inlinks", "inlink_score", "linked_at"):
+                assert row[name] == alone[fingerprint][name]
+
+
+def test_a_seed_that_was_fetched_is_born_with_its_score() -> None:
+    """And not with that of a page that nobody links to, which is 0."""
+    seed = deltas.of_fetchlist(tables.delta({"fingerprint": tables.key(1), "score": 5.0, "depth": 0}), tables.NOW)
+    fetched = tables.delta(
+        {"fingerprint": tables.key(1), "outcome": "success", "fetched_at": tables.NOW + 9, "depth": 0}
+    )
+    state = update.apply(schema.STATE.empty_table(), deltas.with_seeds([fetched, seed]), Policy())
+    (row,) = tables.rows(state)
+    assert (row["status"], row["score"], row["depth"], row["discovered_at"]) == ("fetched", 5.0, 0, tables.NOW)

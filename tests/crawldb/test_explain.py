@@ -155,3 +155,12 @@ def test_the_vertical_form_keeps_what_a_server_sent_off_the_terminal() -> None:
     text = explain.vertical(row, ["url", "etag", "status"], ["a.", "b\x1b."])
     assert text == f"url     {SEED}\netag    \\u001b[2J\\u000a\nstatus  fetched\nwhy     a.\n        b\\u001b.\n"
     assert row["fingerprint"][0].as_py() == url_fingerprint(SEED)
+
+
+def test_a_host_that_a_rule_skips_is_named(snapshot: Snapshot, conf: Path) -> None:
+    row = explain.find(snapshot, SEED)
+    assert not any("left out" in reason for reason in explain.reasons(snapshot, row, NOW))
+    (conf / "crawl-site.toml").write_text("[hosts]\nskip = ['example.com', 'other.example']\n")
+    assert "Its host is left out of every round by hosts.skip: example.com." in explain.reasons(snapshot, row, NOW)
+    (conf / "crawl-site.toml").write_text("[generate]\nhost_rules = ['requests > 0 → skip']\n")  # it was never asked
+    assert not any("left out" in reason for reason in explain.reasons(snapshot, row, NOW))

@@ -150,3 +150,24 @@ def test_a_table_counts_wide_characters_and_escapes_control_characters() -> None
 def test_a_cut_cell_is_never_wider_than_its_column(texts: list[str], width: int) -> None:
     for text in texts:
         assert formats._columns(formats._cell(text, width, False, cut=True)) == width
+
+
+def test_lists_of_texts() -> None:
+    values = [['https://a.test/1,"x"', "é"], None, [], ["\n"]]
+    lists = pa.table(
+        {"host": ["x", "a", "b", "c", "d"], "sitemaps": pa.array([["cut"], *values], pa.list_(pa.string()))}
+    ).slice(1)
+    written = io.BytesIO()
+    assert formats.jsonl([lists], lists.schema, written, 0) == 4
+    assert [json.loads(line)["sitemaps"] for line in written.getvalue().splitlines()] == values
+    written = io.BytesIO()
+    formats.csv([lists], lists.schema, written, 0)
+    (_, *found) = csv.reader(io.StringIO(written.getvalue().decode(), newline=""))
+    assert [json.loads(text) if text else None for _, text in found] == values
+
+
+def test_rows_of_nothing_but_nulls() -> None:
+    nothing = pa.table({"reason": pa.nulls(2, pa.string())})
+    written = io.BytesIO()
+    assert formats.jsonl([nothing], nothing.schema, written, 0) == 2
+    assert written.getvalue() == b'{"reason":null}\n' * 2

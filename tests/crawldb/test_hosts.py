@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawldb import hosts, schema, shards
+from crawldb import hosts, robotstxt, schema, shards
 from crawldb.hosts import HOSTDB
+from crawldb.robotstxt import ROBOTSDB
 from crawldb.schema import FetchOutcome
 from crawldb.segments import Segments
 from crawldb.settings import Policy, StoreSettings
@@ -35,15 +36,16 @@ def host_row(host: str, number: int) -> Row:
     def time() -> int | None:
         return random.choice([None, NOW, NOW + random.randint(-5, 5)])
 
-    origins = random.sample([f"http://{host}", f"https://{host}", f"http://{host}:8080"], random.randint(0, 2))
+    origins = sorted(random.sample([f"http://{host}", f"https://{host}", f"http://{host}:8080"], random.randint(0, 2)))
     robots = [
-        {"origin": origin, "url": f"{origin}/robots.txt", "fetched_at": NOW + random.randint(0, 2),
-         "status": random.choice([None, 200, 404]), "body": random.choice([None, b"", b"\x00", b"Disallow: /"]),
-         "truncated": False, "failing_since": time()}
+        {"origin": origin, "fetched_at": NOW + random.randint(0, 2), "status": random.choice([None, 200, 404]),
+         "failing_since": time(),
+         "sitemaps": random.choice([None, [], [f"{origin}/1.xml"], ["/2.xml", "ftp://x/3"]])}
         for origin in origins
     ]  # fmt: skip
     outcomes = {outcome.name: random.randint(0, 3) for outcome in FetchOutcome}
     reasons = random.sample(["timeout", "http_404", "dns"], random.randint(0, 3))
+    statuses = random.sample(["fetched", "gone", "unfetched"], random.randint(0, 3))
     return {
         "fingerprint": hosts.fingerprints([host])[0].tobytes(), "host": host,
         "robots": robots or random.choice([None, []]), "robots_at": time(),
@@ -51,7 +53,9 @@ def host_row(host: str, number: int) -> Row:
         "ranked_at": time(), "requests": sum(outcomes.values()), **outcomes,
         "reasons": [(reason, random.randint(1, 5)) for reason in sorted(reasons)] or None,
         "bytes": random.randint(0, 1 << 40), "latency": [random.randint(0, 3) for _ in range(schema.LATENCY_BUCKETS)],
-        "measured_at": time(), "answered_at": time(), "first_seen": time(), "last_seen": time(),
+        "measured_at": time(), "answered_at": time(), "worked_at": time(), "failed_at": time(),
+        "statuses": [(status, random.randint(1, 5)) for status in sorted(statuses)] or None, "counted_at": time(),
+        "first_seen": time(), "last_seen": time(),
     }  # fmt: skip
 
 
@@ -101,7 +105,8 @@ def test_merging_is_what_a_loop_over_rows_says(chosen: list[tuple[int, int]]) ->
         mine = [one for one in every if one["host"] == row["host"]]
         for name in ("requests", "bytes", *(outcome.name for outcome in FetchOutcome)):
             assert row[name] == sum(one[name] for one in mine)
-        for name, choose in (("first_seen", min), ("last_seen", max), ("answered_at", max), ("robots_at", max)):
+        for name, choose in (("first_seen", min), ("last_seen", max), ("answered_at", max), ("robots_at", max),
+                             ("worked_at", max), ("failed_at", max), ("counted_at", max)):  # fmt: skip
             assert row[name] == choose((one[name] for one in mine if one[name] is not None), default=None)
         for name, at in (("crawl_delay", "robots_at"), ("rank", "ranked_at")):
             newest = [one for one in mine if one[at] == row[at]]
@@ -109,9 +114,14 @@ def test_merging_is_what_a_loop_over_rows_says(chosen: list[tuple[int, int]]) ->
         measured = [one["latency"] for one in mine if one["measured_at"] == row["measured_at"]]
         assert row["latency"] == np.sum(measured, axis=0).tolist()
         reasons: Counter[str] = Counter()
+        statuses: Counter[str] = Counter()
         for one in mine:
             reasons.update(dict(one["reasons"] or []))
+            if one["counted_at"] == row["counted_at"]:
+                statuses.update(dict(one["statuses"] or []))
         assert (row["reasons"] or []) == sorted(reasons.items())
+        if len(mine) > 1:
+            assert (row["statuses"] or []) == sorted(statuses.items())
         robots = {}
         for entry in (entry for one in mine for entry in one["robots"] or []):
             last = robots.get(entry["origin"])
@@ -164,7 +174,7 @@ def test_an_empty_chunk_tells_nothing() -> None:
 
 
 def known(host: str, at: int = NOW, **values: Any) -> tuple[Any, ...]:
-    """The fields of schema.ROBOTS."""
+    """The columns of schema.HOSTLIST but fingerprint and host."""
     origin = f"https://{host}"
     fields: Row = {"origin": origin, "url": f"{origin}/robots.txt", "fetched_at": at, "status": 200,
                    "body": b"User-agent: *\n", "truncated": False, "failing_since": None, **values}  # fmt: skip
@@ -173,21 +183,46 @@ def known(host: str, at: int = NOW, **values: Any) -> tuple[Any, ...]:
 
 def test_learned_files_are_rows_and_rows_are_files_again() -> None:
     entries = [known("a.test:8443"), known("b.test", status=None, body=None, failing_since=NOW - 5, truncated=True)]
-    rows = hosts.learned([(*entry, delay) for entry, delay in zip(entries, (2.5, None), strict=True)])
-    assert rows.schema.equals(schema.HOSTLIST)
+    rows = hosts.learned([(*entry, None, delay) for entry, delay in zip(entries, (2.5, None), strict=True)])
+    assert rows.schema.equals(schema.LEARNED)
     assert sorted(hosts.known(rows)) == sorted(entries)
     merged = {row["host"]: row for row in as_rows(hosts.merge([hosts.of_robots(rows)]))}
     assert (merged["a.test"]["crawl_delay"], merged["a.test"]["requests"]) == (2.5, 0)
     assert merged["b.test"]["robots_at"] is None
-    assert merged["a.test"]["robots"][0]["body"] == b"User-agent: *\n"
+    assert [one["origin"] for one in merged["a.test"]["robots"]] == ["https://a.test:8443"]
 
 
 def test_a_file_that_fails_leaves_the_crawl_delay_as_it_was() -> None:
-    before = hosts.of_robots(hosts.learned([(*known("a.test"), 2.5)]))
+    before = hosts.of_robots(hosts.learned([(*known("a.test"), None, 2.5)]))
     failed = known("a.test", NOW + 1, status=503, body=None, failing_since=NOW + 1)
-    after = hosts.merge([before, hosts.of_robots(hosts.learned([(*failed, None)]))])
+    after = hosts.merge([before, hosts.of_robots(hosts.learned([(*failed, None, None)]))])
     assert after["crawl_delay"].to_pylist() == [2.5]
     assert [robots["status"] for robots in after["robots"][0].as_py()] == [503]
+
+
+def test_sitemaps_are_those_that_each_origin_named_last(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), HOSTDB)
+    first = [
+        (*known("a.test"), ["https://a.test/1.xml", "https://b.test/2.xml"], None),
+        (*known("a.test:8443"), ["/3.xml"], None),
+        (*known("b.test"), None, None),
+        (*known("c.test"), ["https://c.test/old.xml"], None),
+    ]
+    later = [(*known("c.test", NOW + 1), ["https://c.test/new.xml"], None)]
+    entry = LogEntry(-1, "new", 0, 2, None, ())
+    for learned in (first, later):
+        entry = commit(store, entry, hosts.merge([hosts.of_robots(hosts.learned(learned))]))
+    expected = [
+        ("a.test", "https://a.test", "https://a.test/1.xml"),
+        ("a.test", "https://a.test", "https://b.test/2.xml"),
+        ("a.test", "https://a.test:8443", "/3.xml"),
+        ("c.test", "https://c.test", "https://c.test/new.xml"),
+    ]
+    snapshot = store.snapshot()
+    for shards_ in ([None], [0, 1]):
+        tables = [table for shard in shards_ for table in hosts.sitemaps(snapshot, shard)]
+        assert all(table.schema.equals(hosts.SITEMAPS) for table in tables)
+        assert sorted(tuple(row.values()) for table in tables for row in as_rows(table)) == expected
 
 
 @pytest.mark.parametrize(
@@ -246,21 +281,25 @@ def test_the_state_is_all_deltas_merged(
 def many(number: int, body: int = 40, at: int = NOW) -> pa.Table:
     """What was learned of the robots.txt of so many hosts."""
     return hosts.learned(
-        (*known(f"m{place}.test", at, body=b"#" * body), place / 8 if place % 2 else None) for place in range(number)
+        (*known(f"m{place}.test", at, body=b"#" * body), None, place / 8 if place % 2 else None)
+        for place in range(number)
     )
 
 
 def test_hostlists_hold_what_is_fresh_or_fails_of_each_tasks_hosts(tmp_path: Path) -> None:
     store = Store(str(tmp_path), HOSTDB)
-    stale = [(*known(f"s{place}.test", NOW - DAY), None) for place in range(20)]
-    failing = [(*known("f.test", NOW - DAY, status=503, body=None, failing_since=NOW - 9 * DAY), None)]
-    learned = [hosts.of_robots(many(9000)), hosts.of_robots(hosts.learned(stale + failing))]
-    commit(store, LogEntry(-1, "new", 0, 4, None, ()), hosts.merge(learned))
+    stale = [(*known(f"s{place}.test", NOW - DAY), None, None) for place in range(20)]
+    failing = [(*known("f.test", NOW - DAY, status=503, body=None, failing_since=NOW - 9 * DAY), None, None)]
+    learned = [many(9000), hosts.learned(stale + failing)]
+    new = LogEntry(-1, "new", 0, 4, None, ())
+    commit(store, new, hosts.merge([hosts.of_robots(rows) for rows in learned]))
+    files_known = Store(str(tmp_path), ROBOTSDB)
+    commit(files_known, new, robotstxt.merge([robotstxt.files_of(rows) for rows in learned]))
     segment = Segments(str(tmp_path)).begin(NOW, 0)
     asked = [f"m{place}.test" for place in range(0, 9000, 2)] + ["s3.test", "f.test", "new.test"] + ["m0.test"] * 5
     column = pa.chunked_array([pa.array(asked).dictionary_encode()])
     task_of = np.array([sum(host.encode()) % 3 for host in asked])
-    files = hosts.write_hostlists(store.snapshot(), segment, column, task_of, NOW - DAY + 1)
+    files = hosts.write_hostlists(store.snapshot(), files_known.snapshot(), segment, column, task_of, NOW - DAY + 1)
     assert segment.commit("hostlist", files, NOW, {})
     found: list[str] = []
     for task, name in segment.files_by_task("hostlist").items():
@@ -269,6 +308,7 @@ def test_hostlists_hold_what_is_fresh_or_fails_of_each_tasks_hosts(tmp_path: Pat
         assert {sum(host.encode()) % 3 for host in hostlist["host"].to_pylist()} == {task}
         found += hostlist["host"].to_pylist()
         assert all(entry[2] in (NOW, NOW - DAY) for entry in hosts.known(hostlist))
+        assert all(entry[4] == (None if entry[3] == 503 else b"#" * 40) for entry in hosts.known(hostlist))
     assert sorted(found) == sorted(set(asked) - {"s3.test", "new.test"})
 
 
@@ -277,7 +317,8 @@ def test_no_host_known_is_no_hostlist(tmp_path: Path) -> None:
     segment = Segments(str(tmp_path)).begin(NOW, 0)
     column = pa.chunked_array([pa.array(["a.test"]).dictionary_encode()])
     snapshot = store.snapshot_or_new(StoreSettings())
-    assert hosts.write_hostlists(snapshot, segment, column, np.array([0]), NOW) == []
+    no_files = Store(str(tmp_path), ROBOTSDB).snapshot_or_new(StoreSettings())
+    assert hosts.write_hostlists(snapshot, no_files, segment, column, np.array([0]), NOW) == []
     assert hosts.known_delays(snapshot, ["a.test"]) == hosts.known_delays(snapshot, []) == {}
     assert hosts.all_delays(snapshot) == {}
 
@@ -294,9 +335,8 @@ def test_known_delays(tmp_path: Path) -> None:
 def test_row_groups_are_bounded_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large robots.txt files do not make a row group, the unit of memory, large."""
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1 << 20)
-    store = Store(str(tmp_path), HOSTDB)
-    rows = hosts.merge([hosts.of_robots(many(400, 20_000))])
-    with contextlib.closing(written(store, rows)) as reader:
+    rows = robotstxt.merge([robotstxt.files_of(many(400, 20_000))])
+    with contextlib.closing(written(Store(str(tmp_path), ROBOTSDB), rows)) as reader:
         sizes = [group.num_rows for group in reader.tables(["host"])]
         assert sum(sizes) == 400
         assert max(sizes) <= 60

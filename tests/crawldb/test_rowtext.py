@@ -118,3 +118,33 @@ def test_times(time: int, text: str) -> None:
     with_others = pa.array([time, 1_700_000_000_000, None], pa.int64()).cast(schema.TIME)
     assert rowtext.plain(alone).to_pylist() == [text]
     assert rowtext.plain(with_others).to_pylist() == [text, "2023-11-14T22:13:20.000Z", None]
+
+
+NESTED = [
+    (pa.list_(pa.string()), [["a", None, 'q"\\'], [], None, ["\n"]]),
+    (pa.list_(pa.int32()), [[None, None], None, [1]]),
+    (pa.list_(pa.struct([("name", pa.string()), ("value", pa.float32())])), [[{"name": "a", "value": 0.5}, None], None, []]),
+    (pa.struct([("a", pa.string()), ("b", pa.list_(pa.bool_()))]), [{"a": None, "b": [True]}, None, {"a": "x", "b": None}]),
+    (pa.struct([("a", pa.null())]), [{"a": None}, {"a": None}]),
+    (pa.list_(pa.map_(pa.string(), pa.string())), [[[("k", "v")], []], [None]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "values"), NESTED, ids=lambda value: str(value)[:30])
+def test_nested_values_are_json(kind: pa.DataType, values: list[Any]) -> None:
+    def as_json(value: Any, of: pa.DataType) -> Any:
+        return dict(value) if value is not None and pa.types.is_map(of) else value
+
+    column = pa.array([None, *values], kind)[1:]
+    expected = values
+    if pa.types.is_list(kind) and pa.types.is_map(kind.value_type):
+        expected = [[as_json(one, kind.value_type) for one in value] for value in values]
+    texts = rowtext.plain(column).to_pylist()
+    assert [None if text is None else json.loads(text) for text in texts] == expected
+    lines = rowtext.join([*rowtext.json_pieces(column, '{"x":'), "}"], null="null").to_pylist()
+    assert [json.loads(line)["x"] for line in lines] == expected
+
+
+def test_bytes_of_any_length_type_are_base64() -> None:
+    for kind in (pa.binary(), pa.large_binary()):
+        assert rowtext.plain(pa.array([b"\xff", None], kind)).to_pylist() == ["/w==", None]

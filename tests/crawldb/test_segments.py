@@ -370,3 +370,46 @@ def test_kill_at_any_moment_loses_nothing_that_was_finished(tmp_path: Path, chec
             (0, False), (1, False), (2, False), (3, False), (3, True),
         }  # fmt: skip
         assert all(line["again"] == {"chunks": 3, "complete": True, "wrong": []} for line in found[:-1])
+
+
+# -- merged and removed segments -----------------------------------------------------------------------------
+
+
+def test_merged_segments_stand_for_what_they_were_merged_from(segments: Segments, sample: Any) -> None:
+    first, second, third = (generate(segments, sample, sample.keys(2, number)) for number in range(3))
+    number = segments.last_number() + 1
+    made = [segments.begin(NOW, number) for _ in range(2)]
+    segments.commit_merged(made, number, NOW, [first, second])
+    assert segments.committed() == [third, *made]
+    assert {segment.merged_from for segment in segments.committed()[1:]} == {(first.name, second.name)}
+    assert segments.in_flight((first.name, second.name)) == [third]
+    assert segments.in_flight((first.name,)) == [third, *made]
+    # Merged once more: what counts are the names that the stores' logs have.
+    number += 1
+    again = segments.begin(NOW, number)
+    segments.commit_merged([again], number, NOW, [third, *segments.committed()[1:]])
+    assert segments.find(again.name).merged_from == (third.name, first.name, second.name)
+    assert segments.in_flight((first.name, second.name, third.name)) == []
+    segments.remove_garbage()
+    assert sorted(segments.fs.names(segments.path)) == sorted([again.name, "log"])
+
+
+def test_removed_segments_are_gone_before_their_files_are(segments: Segments, sample: Any) -> None:
+    first, second = (generate(segments, sample, sample.keys(2, number)) for number in range(2))
+    segments.commit_removal([first], segments.last_number() + 1, NOW)
+    assert segments.committed() == [second]
+    assert segments.fs.exists(first.path)
+    segments.remove_garbage()
+    assert not segments.fs.exists(first.path)
+    assert segments.begin(first.began, 9).name not in (first.name, second.name)
+
+
+def test_a_beaten_merge_or_removal_changes_nothing(segments: Segments, sample: Any) -> None:
+    first = generate(segments, sample, sample.keys(2))
+    made = segments.begin(NOW, 0)
+    with pytest.raises(ConflictError, match="another command committed first"):
+        segments.commit_merged([made], 0, NOW, [first])
+    with pytest.raises(ConflictError, match="another command committed first"):
+        segments.commit_removal([first], 0, NOW)
+    assert segments.committed() == [first]
+    assert not segments.fs.exists(made.path)

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawldb import schema, selection
+from crawldb import hostrules, schema, selection
 from crawldb.errors import UsageError
+from crawldb.hosts import HOSTDB
 from crawldb.orders import ORDERS
 from crawldb.plan import Pace
 from crawldb.selection import Selection, directory_groups, due, host_groups
 from crawldb.settings import Settings
+from crawldb.store import Store
 from crawldb.urls import registrable_domain
 from tests.crawldb import tables
 from tests.crawldb.tables import DAY, NOW, key, state
@@ -56,9 +58,20 @@ def request(number: int) -> dict[str, Any]:
 requests = tables.tables_of([request], schema.STATE)
 
 
-def with_queues(plan: Settings, queue_mode: str, score: str) -> Settings:
+def with_queues(
+    plan: Settings, queue_mode: str, caps: dict[str, int], delays: dict[str, float], score: str
+) -> Settings:
     plan.fetch.queue_mode, plan.score.name = queue_mode, score
+    plan.hosts.cap = [f"{host} {cap}" for host, cap in caps.items()]
+    plan.hosts.delay = [f"{host} {delay}" for host, delay in delays.items()] if queue_mode == "host" else []
     return plan
+
+
+def by_name(lines: list[str], host: str) -> float | None:
+    """What the rules by name say of a host: its own, else the longest pattern that it is below."""
+    values = {name: float(value) for name, value in (line.split() for line in lines)}
+    below = [name for name in values if name[:2] == "*." and host.endswith(name[1:])]
+    return values.get(host, values[max(below, key=len)] if below else None)
 
 
 plans = st.builds(
@@ -73,6 +86,10 @@ plans = st.builds(
         order=st.sampled_from(sorted(ORDERS)),
     ),
     st.sampled_from(["host", "domain", "ip"]),
+    st.dictionaries(
+        st.sampled_from(["a.x.test", "*.x.test", "*.co.uk", "*.uk", "127.0.0.1"]), st.integers(0, 2), max_size=3
+    ),
+    st.dictionaries(st.sampled_from(["a.x.test", "b.x.test", "*.uk"]), st.sampled_from([0.0, 2.0, 12.0]), max_size=2),
     st.sampled_from(["opic", "host_authority", "freshness"]),
 )
 
@@ -105,7 +122,10 @@ def share(host: str, queue: str, plan: Settings) -> int:
         for name, delay in CRAWL_DELAYS.items()
         if (registrable_domain(name) if plan.fetch.queue_mode == "domain" else name) == queue
     }
-    delay = max(known.values()) if known else plan.fetch.delay
+    own = by_name(plan.hosts.delay, host)
+    delay = max(known.values()) if known else plan.fetch.delay if own is None else own
+    if own is not None and CRAWL_DELAYS.get(host, 0) <= plan.fetch.max_crawl_delay:
+        delay = max(delay, own, plan.generate.seconds_per_request)
     if plan.fetch.queue_mode == "domain":
         delay = max(delay, plan.fetch.delay)
     return 1 << 30 if not delay else max(1, int(plan.generate.time_limit / delay))
@@ -127,6 +147,8 @@ def brute_force(found: pa.Table, plan: Settings) -> list[dict[str, Any]]:
         limits = {("all", ""): generate.top}
         if generate.max_per_host:
             limits["host", group] = generate.max_per_host
+        if (cap := by_name(plan.hosts.cap, host)) is not None:
+            limits["capped", host] = int(cap)
         if generate.max_per_directory:
             limits["directory", directory] = generate.max_per_directory
         if generate.time_limit:
@@ -138,7 +160,8 @@ def brute_force(found: pa.Table, plan: Settings) -> list[dict[str, Any]]:
 
 
 def selection_of(plan: Settings) -> Selection:
-    return Selection(plan, Pace(plan, CRAWL_DELAYS), NOW)
+    nothing_known = Store("/nowhere", HOSTDB).new(plan.store)
+    return Selection(plan, Pace(plan, CRAWL_DELAYS), hostrules.load(plan, nothing_known, NOW), NOW)
 
 
 def select(parts: list[pa.Table], plan: Settings, cut_each: bool = False) -> list[dict[str, Any]]:

@@ -155,7 +155,7 @@ def test_every_setting_does_something(section: str, field: dataclasses.Field[obj
     [
         ("[fetch]\ndelai = 1", "unknown setting fetch.delai; did you mean fetch.delay?"),
         ("[fetch]\nthread = 1", "unknown setting fetch.thread; did you mean fetch.threads?"),
-        ("[http]\ndelay = 1", "unknown setting http.delay; did you mean fetch.delay?"),
+        ("[http]\nthreads = 1", "unknown setting http.threads; did you mean fetch.threads?"),
         ("[fecth]\ndelay = 1", "unknown setting fecth.delay; did you mean fetch.delay?"),
         ("[fetch.delay]\nx = 1", "fetch.delay = {'x': 1}: expected a number"),
         ("agent_name = 'x'", "agent_name stands outside a section; did you mean http.agent_name?"),

@@ -463,6 +463,34 @@ def test_whole_columns_get_the_answers_that_single_urls_get(rules: list[str], te
         assert wanted(pa.array(texts, pa.string())).tolist() == one_by_one
 
 
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "c.html", "2099", "2009", "05", "events", "x-2031-05"]), max_size=9).map(
+            lambda segments: "https://a.example/" + "/".join(segments)
+        ),
+        min_size=1, max_size=5,
+    ),
+    st.integers(0, 5), st.integers(0, 3), st.integers(0, 2), st.integers(1, 2),
+)  # fmt: skip
+def test_links_that_certainly_pass_do(texts: list[str], path_depth: int, repeated: int, depth: int, of: int) -> None:
+    """And those of the usual limits pass by the column already."""
+    settings = Settings()
+    settings.filter.use.remove("regex")
+    settings.filter.max_path_depth, settings.filter.max_repeated_segments = path_depth, repeated
+    settings.filter.max_depth = depth
+    wanted = urlfilters.certainly_wanted(settings, link_depth=of)
+    assert wanted is not None
+    verdict = urlfilters.build(settings)
+    one_by_one = [verdict(Link(text, "a.example", "a.example", of)) is None for text in texts]
+    by_column = wanted(pa.array(texts, pa.string())).tolist()
+    assert all(passes for passes, certain in zip(one_by_one, by_column, strict=True) if certain)
+    if not any(f"{sign}20" in text for text in texts for sign in "/-"):
+        deep = [bool(path_depth) and text.count("/") > path_depth + 2 for text in texts]  # a slash at the end may do
+        assert [a == b for a, b, more in zip(one_by_one, by_column, deep, strict=True) if not more] == [
+            True
+        ] * deep.count(False) or repeated
+
+
 def test_filters_without_an_answer_for_columns_are_asked_one_by_one() -> None:
     settings = Settings()
     settings.filter.use = ["length", "suffix"]

@@ -13,7 +13,12 @@ from crawldb.settings import load, names
 from jobs.fetching.credentials import Credentials
 from jobs.fetching.egress import Egress
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/fetching.md", "docs/hadoop.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(f"docs/{path.name}" for path in sorted(Path(__file__).parents[2].glob("docs/*.md"))),
+)
 WRITTEN_BY_A_CRAWL = ("crawldb/log/", "segments/log/", "crawldb/0000", "segments/2")
 """Beginnings of paths in a crawl directory, which are no files of the checkout."""
 

@@ -100,6 +100,12 @@ def stored(run: Run) -> dict[str, dict[str, Any]]:
     return {row["host"]: row for table in run.hosts.snapshot().scan() for row in table.to_pylist()}
 
 
+def files_stored(run: Run) -> list[tuple[str, int | None, bytes | None]]:
+    names = ("origin", "status", "body")
+    rows_ = (row for table in run.robots.snapshot().scan() for row in table.to_pylist())
+    return sorted((row[names[0]], row[names[1]], row[names[2]]) for row in rows_)
+
+
 def garbage(crawl_dir: str) -> list[str]:
     return [found for found in killed_writers.garbage(crawl_dir) if not found.endswith("/.lock")]
 
@@ -167,9 +173,12 @@ def test_the_store_adds_up_what_the_rounds_brought(run: Run) -> None:
 def test_compaction_changes_nothing_but_the_files(run: Run) -> None:
     for _ in range(2):
         one_round(run)
-    before = stored(run)
-    compact.run_other(run, run.hosts)
-    assert stored(run) == before
+    before, files = stored(run), files_stored(run)
+    assert len(files) == HOSTS
+    for store in run.other_stores():
+        compact.run_other(run, store)
+    assert (stored(run), files_stored(run)) == (before, files)
+    assert run.robots.snapshot().entry.deltas == ()
     assert run.hosts.snapshot().entry.deltas == ()
     one_round(run)
     assert stored(run)["h3.test"]["requests"] == 7
@@ -214,7 +223,7 @@ def test_an_updatedb_killed_anywhere_counts_nothing_twice(run: Run, tmp_path: Pa
         return other
 
     usual = update(shutil.copytree(prepared, tmp_path / "usual"))
-    expected, expected_rows = stored(usual), rows(usual.crawl_dir)
+    expected, expected_files, expected_rows = stored(usual), files_stored(usual), rows(usual.crawl_dir)
     between = 0
     for last in range(1, 1000, 4):  # every fourth step, of which there are more between the two commits
         directory = shutil.copytree(prepared, tmp_path / str(last))
@@ -230,8 +239,10 @@ def test_an_updatedb_killed_anywhere_counts_nothing_twice(run: Run, tmp_path: Pa
         assert stored(again) == expected
         assert rows(directory) == expected_rows
         assert (again.hosts.versions(), again.store.versions()) == ([0], [0, 1])
-        again.hosts.commit_delta(again.hosts.snapshot().entry, "updatedb", {}, killed_writers.Policy(), now_ms())
-        again.store.commit_delta(again.store.snapshot().entry, "updatedb", {}, killed_writers.Policy(), now_ms())
+        assert again.robots.versions() == [0]
+        assert files_stored(again) == expected_files
+        for store in (again.robots, again.hosts, again.store):
+            store.commit_delta(store.snapshot().entry, "updatedb", {}, killed_writers.Policy(), now_ms())
         assert garbage(str(directory)) == []
         shutil.rmtree(directory)
         if completed:
@@ -262,6 +273,13 @@ def test_dump_shows_hosts(run: Run, capfdbinary: pytest.CaptureFixture[bytes]) -
     assert failing["robots_failing_since"] is not None
     assert output("--host", "h9.test") == []
     assert [row["requests"] for row in output("--top", "2")] == [3, 3]
+    (failing,) = output("--where", "failing_since IS NOT NULL AND failures > 1", "--columns", "host,failing_since")
+    assert failing["host"] == "h0.test"
+    assert [row["host"] for row in output("--where", "reasons['robots_unavailable'] = 2", "--columns", "host")] == [
+        "h0.test"
+    ]
+    assert output("--where", "requests > 99") == []
+    assert [row["sitemaps"] for row in output("--host", "h3.test", "--columns", "sitemaps")] == [None]
     assert output("--host", "h0.test", "--columns", "host,retry", "--as-of", "0") == [{"host": "h0.test", "retry": 0}]
     for format_ in ("table", "csv"):
         assert dump.main([run.crawl_dir, "--hosts", "--format", format_]) == 0

@@ -133,6 +133,23 @@ def test_a_crawl_delay_is_kept(crawl: Crawl, server: Any, tools: Any) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("queue_mode", ["host", "ip"])
+def test_a_hosts_own_delay_is_kept(crawl: Crawl, server: Any, tools: Any, queue_mode: str) -> None:
+    """Shorter than fetch.delay or longer; a longer Crawl-delay of robots.txt holds all the same."""
+    slow, fast, asking = hosts(3)
+    server.on("/robots.txt", tools.answer(200, b"User-agent: *\nCrawl-delay: 0.4"), asking)
+    server.on("/", tools.answer(200, b"x"))
+    urls = [f"{server.url('/', host)}?n={number}" for host in hosts(3) for number in range(3)]
+    settings = tools.polite(delay=20.0, queue_mode=queue_mode)
+    settings.hosts.delay = [f"{slow} 0.5", f"{fast} 0.2s", f"{asking} 0.1"]
+    began = time.monotonic()
+    run = crawl(urls, settings)
+    assert Counter(result.outcome for result in run.results) == {O.success: 9}
+    for host, delay in ((slow, 0.5), (fast, 0.2), (asking, 0.4)):
+        assert min(gaps(server, host)) >= delay - LATE
+    assert time.monotonic() - began < 20, "none waited for fetch.delay"
+
+
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_an_unavailable_robots_txt_puts_the_origin_off(crawl: Crawl, server: Any, tools: Any, status: int) -> None:
     server.on("/robots.txt", tools.answer(status, b"", "Retry-After: 60"))

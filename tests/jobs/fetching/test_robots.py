@@ -224,6 +224,15 @@ def test_sitemaps(file: str, sitemaps: tuple[str, ...]) -> None:
     assert rules(file).sitemaps == sitemaps
 
 
+def test_sitemap_lines_are_kept_as_they_stand_and_bounded() -> None:
+    body = b"Sitemap: https://H.example/s\nUser-agent: *\nDisallow: /\nSitemap: /2.xml\nSitemap: https://H.example/s\n"
+    assert robots.sitemap_lines(body, False) == ["https://H.example/s", "/2.xml"]
+    assert robots.sitemap_lines(body.rstrip(), True) == ["https://H.example/s", "/2.xml"]
+    long = b"Sitemap: https://h.example/" + b"a" * robots.MAX_SITEMAP_URL
+    many = b"\n".join(b"Sitemap: /%d" % number for number in range(robots.MAX_SITEMAPS + 5))
+    assert robots.sitemap_lines(long + b"\nSitemap:\n" + many, False) == [f"/{n}" for n in range(robots.MAX_SITEMAPS)]
+
+
 # RFC 9309 §2.3: what an answer means, and for how long
 
 
