@@ -222,7 +222,7 @@ def test_a_whole_page() -> None:
         text="Accueil\nLe moulin\nPrès de la rivière.", language="fr",
             language_by="declared", canonical_url="http://h.example/moulin",
             canonical=url_fingerprint("http://h.example/moulin"),
-        noindex=True, nofollow=False, signature=signature,
+        noindex=True, nofollow=False, signature=signature, metadata={"robots": "noindex"},
     )  # fmt: skip
 
 
