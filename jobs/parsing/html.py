@@ -17,7 +17,7 @@ from typing import Any
 from lxml import etree
 
 from crawldb.settings import ParseSettings
-from jobs.parsing.charset import decide, decode, is_utf8
+from jobs.parsing.charset import decide, decode, whole_utf8
 from jobs.parsing.contract import Extract
 from jobs.parsing.reader import Reader
 from jobs.parsing.stylesheet import stylesheet
@@ -30,12 +30,11 @@ _XHTML_NAMESPACE = "{http://www.w3.org/1999/xhtml}"
 # An entity that only a DTD knows: an XML parser that loads no DTD would drop it silently
 _dtd_entity = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)[A-Za-z]").search
 
-# The noncharacters U+FDD0 to U+FDEF, some of which are the reader's own marks, and references to them
-_noncharacters = re.compile(rb"\xef\xb7[\x90-\xaf]").sub
-_noncharacter_references = re.compile(
-    rb"&#(?:[xX]0*[fF][dD][dDeE][0-9a-fA-F](?![0-9a-fA-F])|0*6(?:49[7-9][0-9]|500[0-7])(?![0-9]));?"
-).sub
-_REPLACEMENT = "\ufffd".encode()
+# The controls that `reader` and `whitespace` use as marks, and references to them
+_OWN = str.maketrans("\x7f\x81\x8d", "\ufffd\ufffd\ufffd")
+_NUMBER = rb"(?:[xX]0*(?:7[fF]|8[1dD])(?![0-9a-fA-F])|0*1(?:27|29|41)(?![0-9]));?"
+_is_own = re.compile(_NUMBER).match
+_own_references = re.compile(b"&#" + _NUMBER).sub
 
 
 def parse_html(content: bytes, content_type: str | None, settings: ParseSettings) -> Extract:
@@ -57,18 +56,21 @@ def parse_xhtml(content: bytes, content_type: str | None, settings: ParseSetting
 
 
 def _as_utf8(content: bytes, content_type: str | None, settings: ParseSettings) -> tuple[str, bytes]:
-    """The charset, and the page in UTF-8, valid, without NULs and noncharacters: what every libxml2 reads alike."""
+    """The charset, and the page in UTF-8, valid, without NULs and our own marks: what every libxml2 reads alike."""
     charset, start = decide(content, content_type, settings.default_charset)
-    if charset == "utf-8" and is_utf8(content):
-        body = content[start:] if start else content
+    text = whole_utf8(content) if charset == "utf-8" else None
+    if text is None:
+        text = decode(content, charset, start)
+        body = None
     else:
-        body = decode(content, charset, start).encode("utf-8", "replace")
-    if b"\0" in body:
-        body = body.replace(b"\0", b"")
-    if b"\xef\xb7" in body:
-        body = _noncharacters(_REPLACEMENT, body)
-    if b"&#" in body:
-        body = _noncharacter_references(_REPLACEMENT, body)
+        body = content[start:] if start else content
+    if "\0" in text or "\x7f" in text or "\x81" in text or "\x8d" in text:
+        text = text.replace("\0", "").translate(_OWN)
+        body = None
+    if body is None:
+        body = text.encode("utf-8", "replace")
+    if b"&#" in body and any(map(_is_own, body.split(b"&#"))):  # a part of the time that `sub` takes
+        body = _own_references("\ufffd".encode(), body)
     return charset, body
 
 
@@ -79,7 +81,9 @@ class _Parsers(threading.local):
         self.reader = Reader()
         target: Any = self.reader  # lxml's stubs want a class derived from theirs
         self.events = etree.HTMLParser(encoding="utf-8", target=target, huge_tree=True)
-        self.tree = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
+        self.tree = etree.HTMLParser(
+            encoding="utf-8", remove_comments=True, remove_pis=True, collect_ids=False, default_doctype=False
+        )
         self.flatten = stylesheet()
 
 
@@ -101,7 +105,8 @@ def _flattened(body: bytes) -> str | None:
     parser = _parsers.tree
     try:
         root = etree.fromstring(body, parser)
-        if root is None or any(entry.level == 3 for entry in parser.error_log):
+        last = parser.error_log.last_error
+        if root is None or (last is not None and last.level == etree.ErrorLevels.FATAL):  # libxml2 went no further
             return None
         return str(_parsers.flatten(root))
     except etree.LxmlError:

@@ -97,6 +97,11 @@ class Outlinks:
 def _resolve(href: str, base: str, directory: str, origin: str) -> Target | None:
     """`href` relative to `base`; `directory` is that up to the path's last slash, `origin` up to the first."""
     href = href.strip(_STRIPPED)
+    fragment = href.find("#")
+    if fragment >= 0 and href[fragment - 1] not in _STRIPPED:  # with the fragment, a space before it counts
+        href = href[:fragment]
+        if not href and len(base) <= _CACHED_LENGTH:
+            return _cached_target(base, None)
     if len(href) > _CACHED_LENGTH:
         return _target(href, base)
     first = href[:1]

@@ -19,7 +19,7 @@ from crawldb.settings import ParseSettings
 from jobs.parsing.contract import Extract, Reference
 from jobs.parsing.metadata import Metadata
 from jobs.parsing.srcset import urls_of_srcset
-from jobs.parsing.whitespace import LINE, lines, one_line
+from jobs.parsing.whitespace import LINE, collapse, lines, one_line
 
 MAX_TITLE = 1000
 """Characters kept of a title."""
@@ -31,8 +31,13 @@ LINK_ELEMENTS = ("a", "area", "link", "iframe", "frame", "form", "img")
 
 GAP = " "
 """Sets cells apart."""
-MARK, FIELD = "\ufdd1", "\ufdd2"
-"""In `Reader.read`: stand around what is no text, and between a tag, its attributes' names and their values."""
+MARK, FIELD = "\x81", "\x8d"
+"""In `Reader.read`: stand around what is no text, and between a tag, its attributes' names and their values. Controls of
+Latin-1 that windows-1252 leaves undefined: with them, a string of Western text still takes one byte a character."""
+
+_LINK_START = f"a{FIELD}href{FIELD}"
+_LINK_REL = f"{FIELD}rel{FIELD}"
+_LINK_START_LENGTH = len(_LINK_START)
 
 _DOCUMENT_RELS = frozenset({"alternate", "next", "prev", "previous", "first", "last", "up", "home", "start", "index",
                             "contents", "toc", "help", "author", "license", "search", "bookmark"})  # fmt: skip
@@ -156,16 +161,38 @@ class Reader:
                 action()
 
         def read(stream: str) -> None:
-            pieces = iter(stream.split(MARK))
-            add(next(pieces))
-            for tag, text in zip(pieces, pieces, strict=True):
-                if tag[0] == "/":
+            parts = stream.split(MARK)
+            references, most = self.extract.references, self._settings.max_anchor
+            wanted = "a" in self._links
+            add(parts[0])
+            place, count = 1, len(parts)
+            while place < count:
+                tag, text = parts[place], parts[place + 1]
+                if tag.startswith(_LINK_START) and parts[place + 2] == "/a" and not self._templates:
+                    # A link with nothing but text in it, as most are: the two calls in one
+                    if self._anchor is not None:
+                        self._end_a()
+                    if wanted:
+                        href, _, rel = tag[_LINK_START_LENGTH:].partition(_LINK_REL)
+                        anchor = text.strip()
+                        if not anchor.isprintable() or "  " in anchor:
+                            anchor = collapse(anchor.replace(LINE, " "))
+                        if len(anchor) > most:
+                            anchor = anchor[:most].rstrip()
+                        if rel:
+                            rel = " ".join(rel.lower().split())[:MAX_REL]
+                        references.append(Reference(href, anchor or None, rel or None))
+                    add(text)
+                    place += 2
+                    text = parts[place + 1]
+                elif tag[0] == "/":
                     ending[tag[1:]]()
                 else:
                     fields = tag.split(FIELD)
                     starting[fields[0]](dict(zip(fields[1::2], fields[2::2], strict=True)))
                 if text:
                     add(text)
+                place += 2
 
         self.start, self.end, self.read, self.depth = start, end, read, lambda: depth
 

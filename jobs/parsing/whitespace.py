@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-LINE = "\ufdd0"
-"""Marks a line break in what is read of a page. A noncharacter (Unicode 23.7), and so XML has it, unlike controls;
-`html` takes it out of the page itself."""
+LINE = "\x7f"
+"""Marks a line break in what is read of a page: a control that XML has, one byte in UTF-8. `html` takes it out of the
+page itself."""
 
 _CONTROLS = dict.fromkeys([*range(9), *range(14, 28), *range(127, 133), *range(134, 160)])
 """All but those that are white space."""
@@ -17,9 +17,13 @@ def collapse(text: str) -> str:
     'a b'
     """
     # isprintable is False for all white space but the plain space, and for controls: what passes, and that is most,
-    # needs no splitting
+    # needs no splitting; and once split, hardly any text is left that needs the slow translate
     text = text.strip()
-    return text if text.isprintable() and "  " not in text else " ".join(text.translate(_CONTROLS).split())
+    if not text.isprintable() or "  " in text:
+        text = " ".join(text.split())
+        if not text.isprintable():
+            text = " ".join(text.translate(_CONTROLS).split())
+    return text
 
 
 def one_line(text: str, limit: int) -> str:
