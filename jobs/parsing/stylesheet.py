@@ -15,8 +15,6 @@ from jobs.parsing.whitespace import LINE
 
 _XSL = "http://www.w3.org/1999/XSL/Transform"
 
-_VOID = frozenset({"br", "hr", "img", "area", "base", "link", "meta", "source", "frame"})
-
 _DATED = "@pubdate or @itemprop"
 _JSON_LD = "contains(translate(@type, 'ADIJLNOPSCT', 'adijlnopsct'), 'ld+json')"
 
@@ -27,7 +25,7 @@ def stylesheet() -> etree.XSLT:
     for tag in sorted({*STARTS, *ENDS} - {"script", "style", "time"}):
         alike[_start(tag), _end(tag)].append(tag)
     templates = [
-        f'<xsl:template match="{"|".join(tags)}">{start}{"" if tags[0] in _VOID else _INSIDE}{end}</xsl:template>'
+        f'<xsl:template match="{"|".join(tags)}">{start}{_INSIDE}{end}</xsl:template>'
         for (start, end), tags in alike.items()
     ]
     templates.append('<xsl:template match="style"/>')
