@@ -26,7 +26,7 @@ from jobs.parsing.outlinks import Outlinks
 PAGES = 200
 LINKS = 60
 """Distinct ones, of each page."""
-ROUNDS = 5
+ROUNDS = 9
 
 _NAVIGATION = 20
 """Links that all pages of a site have, of all their links."""
