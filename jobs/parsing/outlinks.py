@@ -122,7 +122,7 @@ class Outlinks:
     def _relative_to(self, prefix: str, host: str, depth: int) -> _Known:
         known = self._known.get((prefix, host, depth))
         if known is None:
-            plain = not prefix or is_plain_prefix(prefix)
+            plain = is_plain_prefix(prefix)
             known = self._known[prefix, host, depth] = _Known(prefix, host_of(prefix) if prefix else "", plain, {})
             self._room -= 4  # what an empty one takes
         return known
@@ -131,7 +131,7 @@ class Outlinks:
         prefix = known.prefix
         url = None
         if known.is_plain:
-            url = join_plain(prefix, href[1:] if href[0] == "/" and prefix else href)
+            url = join_plain(prefix, href[1:] if href[0] == "/" else href)
         if url is None:
             target = _target(href, prefix or None)
         else:

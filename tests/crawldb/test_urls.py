@@ -447,17 +447,26 @@ def test_plain_references_are_joined_as_they_would_be_parsed(prefix: str, rest: 
     assert urls.is_plain_prefix(prefix)
     joined = urls.join_plain(prefix, rest)
     assert joined is None or joined == canonicalize(rest, prefix)
-    for absolute in (prefix + rest, "http://" + rest, "https://a-b.1c.example/" + rest):
-        joined = urls.join_plain("", absolute)
-        assert joined is None or joined == canonicalize(absolute)
 
 
 def test_what_is_joined_plainly() -> None:
-    assert urls.join_plain("http://h.example/d/", "a/b-c_1.html?x=y") == "http://h.example/d/a/b-c_1.html?x=y"
-    assert urls.join_plain("", "https://www.h.example/a/") == "https://www.h.example/a/"
-    for rest in ("", "../a", "a?b=c&d=e", "a?b", "%41", "a b", "mailto:x", "//k.example", "?a=b"):
+    assert urls.join_plain("http://h.example/d/", "a/b-c_1.html") == "http://h.example/d/a/b-c_1.html"
+    for rest in (
+        "",
+        "../a",
+        "a?b=c&d=e",
+        "a?b",
+        "%41",
+        "a b",
+        "mailto:x",
+        "//k.example",
+        "?a=b",
+        "a?b=c",
+        "a/./b",
+        "a/..",
+        ".",
+        "a#",
+    ):
         assert urls.join_plain("http://h.example/d/", rest) is None
-    for whole in ("http://h.example", "http://1.2.3.4/", "http://xn--a.example/", "HTTP://h.example/"):
-        assert urls.join_plain("", whole) is None
     for prefix in ("http://h.example/%41/", "http://h.example/a;b/", "http://h.example/a/../", "http://[::1]/"):
         assert not urls.is_plain_prefix(prefix)
