@@ -1,7 +1,7 @@
 """The stylesheet that turns a page's tree into the one string that `Reader.read` takes, within libxslt.
 
 Owns the transformation, made from the reader's own tables: what an element means is said there alone. Elements without
-a meaning leave their text, comments nothing. A tenth of a page's elements get as far as Python.
+a meaning leave their text, comments nothing. A fifth of a page's elements get as far as Python.
 """
 
 from __future__ import annotations
