@@ -286,9 +286,17 @@ class ParseSettings:
         False, "Compute the fingerprint of a page's text that `cobnut dedup --near` compares (64-bit simhash)."
     )
     nofollow: bool = _setting(True, "Honour rel=nofollow and robots meta nofollow.")
+    links: list[str] = _setting(
+        ["a", "area", "link", "iframe", "frame"],
+        "Elements whose links count: a, area, link (those for readers: next, alternate, …; not styles and icons), "
+        "iframe, frame, form (the action of GET forms), img (src and srcset, of source too). meta refresh always does.",
+    )
     max_links: int = _setting(500, "Distinct outlinks kept of one page; 0: all.")
     max_anchor: int = _setting(200, "Characters kept of an anchor text.")
     max_text: int = _setting(1 << 20, "Characters kept of a page's text.")
+    max_json_ld: int = _setting(
+        1 << 16, "Characters kept of all of a page's JSON-LD blocks; those that do not fit are left out whole. 0: none."
+    )
     max_depth: int = _setting(
         400, "Open elements beyond which those are ended, so that time stays linear; all links count."
     )

@@ -418,13 +418,40 @@ _FOR_LINKS_ALONE = frozenset({"scope", "depth", "path_depth", "repeated_segments
 """A seed is somebody's wish, and a list of them ends: it passes these."""
 
 
+_FOR_THE_REMARKABLE = frozenset(
+    {"path_depth", "repeated_segments", "query_parameters", "trap_session", "trap_calendar"}
+)
+"""Filters that refuse no URL that is unremarkable."""
+
+
+def _unremarkable(settings: Settings) -> Callable[[str], bool]:
+    """What tells of a URL that it is short of slashes, without query, session and anything like a year: most are."""
+    limits = (settings.filter.max_path_depth, settings.filter.max_repeated_segments)
+    slashes = min([limit for limit in limits if limit], default=1 << 16) + _BEFORE_PATH
+
+    def is_unremarkable(url: str) -> bool:
+        return (
+            "=" not in url  # a canonical query has one
+            and "/20" not in url
+            and "-20" not in url
+            and "/19" not in url
+            and "/21" not in url
+            and "/(" not in url
+            and url.count("/") <= slashes
+        )
+
+    return is_unremarkable
+
+
 def build(settings: Settings) -> UrlFilter:
     """The filters of filter.use as one: the first refusal is the reason. UsageError for what the user must mend."""
-    chain = [find(URL_FILTERS, name, "filter.use")(settings) for name in settings.filter.use]
-    filters = tuple(member for member in chain if member is not keep)
+    chain = [(name, find(URL_FILTERS, name, "filter.use")(settings)) for name in settings.filter.use]
+    filters = tuple(member for _, member in chain if member is not keep)
+    few = tuple(member for name, member in chain if member is not keep and name not in _FOR_THE_REMARKABLE)
+    is_unremarkable = _unremarkable(settings)
 
     def first_refusal(link: Link) -> str | None:
-        for member in filters:
+        for member in few if is_unremarkable(link.url) else filters:
             reason = member(link)
             if reason is not None:
                 return reason

@@ -1,8 +1,8 @@
 """The only room that looks inside a page.
 
 Owns the way from an answer's bytes to what the crawl wants to know of it: its kind (`media_types`), its encoding
-(`charset`), title, text and links (`parsers`, a family by media type: `text`, and `html` with its `reader`), what it
-asks of robots (`directives`), its digest (`signatures`, a family), and which of its links may enter the crawldb
+(`charset`), title, text and links (`parsers`, a family by media type: `text`, and `html` with its `reader`,
+`stylesheet`, `metadata`, `dates`, `srcset` and `whitespace`), what it asks of robots (`directives`), its digest (`signatures`, a family), and which of its links may enter the crawldb
 (`outlinks`).
 Does not own what a canonical URL is, which URLs are wanted, or identity (`crawldb.urls`, `urlfilters`,
 `fingerprint`), and neither opens sockets nor reads or writes files.

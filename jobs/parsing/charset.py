@@ -86,6 +86,14 @@ def decode(content: bytes, charset: str, start: int = 0) -> str:
     return text
 
 
+def whole_utf8(content: bytes) -> str | None:
+    """The text of `content` if it is UTF-8 to its end; else None."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def is_utf8(content: bytes) -> bool:
     """Whether `content` is UTF-8 as it stands; it may end within a character, as what is cut off does."""
     try:

@@ -1,7 +1,10 @@
-"""HTML and XHTML: one pass of lxml's SAX parser over the page, and no tree.
+"""HTML and XHTML: from bytes to lxml's parser, and from there to `reader`.
 
-Measured on 30 KB pages, this costs what a tree and a walk over it cost, and unlike the tree parser it loses nothing
-in deep nesting. Markup errors are libxml2's to mend; `reader` keeps what counts.
+Nearly all pages go through a tree and a stylesheet, both in C; Python sees the few elements that mean something, which
+saves some of the time on ordinary pages and none on those that are all links (benchmarks/README.md). What
+libxml2 would cut short as a tree (more than 255 open elements, attributes of megabytes) goes through one pass of its
+SAX parser instead, which loses nothing. Both read the same markup alike, for both end in the same `Reader`. Markup
+errors are libxml2's to mend.
 """
 
 from __future__ import annotations
@@ -15,17 +18,24 @@ from typing import Any
 from lxml import etree
 
 from crawldb.settings import ParseSettings
-from jobs.parsing.charset import decide, decode, is_utf8
+from jobs.parsing.charset import decide, decode, whole_utf8
 from jobs.parsing.contract import Extract
 from jobs.parsing.reader import Reader
+from jobs.parsing.stylesheet import stylesheet
 
 _PIECE_BYTES = 1 << 14
-"""A page is fed in pieces of about this size; between two of them its depth is looked at. libxml2 searches all open
-elements for each end tag, so without it the time could grow with the square of the page's size."""
+"""A page for the SAX parser is fed in pieces of about this size; between two of them its depth is looked at. libxml2
+searches all open elements for each end tag, so without it the time could grow with the square of the page's size."""
 
 _XHTML_NAMESPACE = "{http://www.w3.org/1999/xhtml}"
 # An entity that only a DTD knows: an XML parser that loads no DTD would drop it silently
 _dtd_entity = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)[A-Za-z]").search
+
+# The controls that `reader` and `whitespace` use as marks, and references to them
+_OWN = str.maketrans("\x7f\x81\x8d", "\ufffd\ufffd\ufffd")
+_NUMBER = rb"(?:[xX]0*(?:7[fF]|8[1dD])(?![0-9a-fA-F])|0*1(?:27|29|41)(?![0-9]));?"
+_is_own = re.compile(_NUMBER).match
+_own_references = re.compile(b"&#" + _NUMBER).sub
 
 
 def parse_html(content: bytes, content_type: str | None, settings: ParseSettings) -> Extract:
@@ -47,29 +57,65 @@ def parse_xhtml(content: bytes, content_type: str | None, settings: ParseSetting
 
 
 def _as_utf8(content: bytes, content_type: str | None, settings: ParseSettings) -> tuple[str, bytes]:
-    """The charset, and the page in UTF-8, valid and without NULs: what every libxml2 reads alike."""
+    """The charset, and the page in UTF-8, valid, without NULs and our own marks: what every libxml2 reads alike."""
     charset, start = decide(content, content_type, settings.default_charset)
-    if charset == "utf-8" and is_utf8(content):
-        body = content[start:] if start else content
+    text = whole_utf8(content) if charset == "utf-8" else None
+    if text is None:
+        text = decode(content, charset, start)
+        body = None
     else:
-        body = decode(content, charset, start).encode("utf-8", "replace")
-    return charset, body.replace(b"\0", b"") if b"\0" in body else body
+        body = content[start:] if start else content
+    if "\0" in text or "\x7f" in text or "\x81" in text or "\x8d" in text:
+        text = text.replace("\0", "").translate(_OWN)
+        body = None
+    if body is None:
+        body = text.encode("utf-8", "replace")
+    if b"&#" in body and any(map(_is_own, body.split(b"&#"))):  # a part of the time that `sub` takes
+        body = _own_references("\ufffd".encode(), body)
+    return charset, body
 
 
 class _Parsers(threading.local):
-    """A thread's reader and HTML parser: setting up lxml's parser takes a tenth of the time that a page takes."""
+    """A thread's reader, parsers and stylesheet: setting up lxml's parser takes a tenth of the time that a page takes."""
 
     def __init__(self) -> None:
         self.reader = Reader()
         target: Any = self.reader  # lxml's stubs want a class derived from theirs
-        self.html = etree.HTMLParser(encoding="utf-8", target=target, huge_tree=True)
+        self.events = etree.HTMLParser(encoding="utf-8", target=target, huge_tree=True)
+        self.tree = etree.HTMLParser(
+            encoding="utf-8", remove_comments=True, remove_pis=True, collect_ids=False, default_doctype=False
+        )
+        self.flatten = stylesheet()
 
 
 _parsers = _Parsers()
 
 
 def _read_html(body: bytes, settings: ParseSettings) -> Extract:
-    reader, parser = _parsers.reader, _parsers.html
+    stream = _flattened(body)
+    if stream is None:
+        return _read_events(body, settings)
+    reader = _parsers.reader
+    reader.begin(settings)
+    reader.read(stream)
+    return reader.finish()
+
+
+def _flattened(body: bytes) -> str | None:
+    """The page as `Reader.read` takes it, or None if it cannot be had whole this way."""
+    parser = _parsers.tree
+    try:
+        root = etree.fromstring(body, parser)
+        last = parser.error_log.last_error
+        if root is None or (last is not None and last.level == etree.ErrorLevels.FATAL):  # libxml2 went no further
+            return None
+        return str(_parsers.flatten(root))
+    except etree.LxmlError:
+        return None
+
+
+def _read_events(body: bytes, settings: ParseSettings) -> Extract:
+    reader, parser = _parsers.reader, _parsers.events
     reader.begin(settings)
     position, size = 0, len(body)
     try:

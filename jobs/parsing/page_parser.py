@@ -11,10 +11,12 @@ from crawldb.refusals import Refused
 from crawldb.settings import Settings
 from crawldb.urls import canonicalize
 from jobs.parsing.contract import Document, Extract, Outlink, Page, Parser
+from jobs.parsing.dates import utc_ms
 from jobs.parsing.directives import directives, refresh_target
 from jobs.parsing.media_types import media_type
 from jobs.parsing.outlinks import Outlinks
 from jobs.parsing.parsers import PARSERS
+from jobs.parsing.reader import LINK_ELEMENTS
 from jobs.parsing.signatures import SIGNATURES
 from jobs.parsing.simhash import simhash
 
@@ -26,6 +28,9 @@ class PageParser:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.parse
+        for element in self._settings.links:
+            if element not in LINK_ELEMENTS:
+                raise UsageError(f"parse.links = {element}: unknown; there are: {', '.join(LINK_ELEMENTS)}")
         self._agent = settings.http.agent_name.strip().lower()
         self._signature = find(SIGNATURES, settings.parse.signature, "parse.signature")
         self._parsers = PARSERS | dict(_outside(entry) for entry in settings.parse.parsers)
@@ -72,6 +77,8 @@ class PageParser:
         return Document(
             "parsed", None, kind, extract.charset, extract.title, extract.text,
             language=language, language_by="declared" if language else None, description=extract.description,
+            published_at=utc_ms(extract.published) if extract.published else None,
+            modified_at=utc_ms(extract.modified) if extract.modified else None,
             metadata=extract.metadata or None, json_ld=extract.json_ld or None,
             canonical_url=canonical,
             canonical=url_fingerprint(canonical) if canonical and canonical != page.url else None,

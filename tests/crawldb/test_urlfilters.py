@@ -495,3 +495,21 @@ def test_filters_without_an_answer_for_columns_are_asked_one_by_one() -> None:
     settings = Settings()
     settings.filter.use = ["length", "suffix"]
     assert urlfilters.certainly_wanted(settings) is None
+
+
+URLS = st.lists(
+    st.sampled_from(["/", "/a", "/20", "25/05", "/1999/05", "-2031-07", "?", "&", "month=", "sid=", "/2101", "/(s(",
+                     "0123456789abcdef0123", ")/", ".html", "cal", ";jsessionid=1234567"]), max_size=8,
+).map(lambda pieces: canonicalize("http://a.example/" + "".join(pieces)))  # fmt: skip
+
+
+@given(URLS, st.integers(0, 3), st.integers(0, 2), st.integers(0, 2))
+def test_unremarkable_urls_pass_what_is_not_asked_about_them(
+    url: str, segments: int, repeated: int, fields: int
+) -> None:
+    limits = [f"filter.max_path_depth={segments}", f"filter.max_repeated_segments={repeated}",
+              f"filter.max_query_parameters={fields}", "filter.use=" + ",".join(urlfilters._FOR_THE_REMARKABLE)]  # fmt: skip
+    settings = load(None, limits)
+    link = Link(url, "a.example", "a.example", 1)
+    refusals = (URL_FILTERS[name](settings)(link) for name in settings.filter.use)
+    assert build(settings)(link) == next((reason for reason in refusals if reason is not None), None)

@@ -431,3 +431,42 @@ def test_what_is_plain_is_canonical_as_it_stands(texts: list[str]) -> None:
 )  # fmt: skip
 def test_what_is_not_plain_is_looked_at_one_by_one(text: str) -> None:
     assert not urls.are_plain(pa.array([text]))[0]
+
+
+PLAIN_ISH = st.text(st.sampled_from("ab1/.-_~%?=&;:#+ \\A"), max_size=14)
+
+
+@given(
+    st.sampled_from(
+        ["http://h.example/", "https://h.example:8443/d/e.f/", "http://127.0.0.1/", "http://xn--bcher-kva.example/a/"]
+    ),
+    PLAIN_ISH,
+)
+@example("http://h.example/", "a/b.html?c=d")
+def test_plain_references_are_joined_as_they_would_be_parsed(prefix: str, rest: str) -> None:
+    assert urls.is_plain_prefix(prefix)
+    joined = urls.join_plain(prefix, rest)
+    assert joined is None or joined == canonicalize(rest, prefix)
+
+
+def test_what_is_joined_plainly() -> None:
+    assert urls.join_plain("http://h.example/d/", "a/b-c_1.html") == "http://h.example/d/a/b-c_1.html"
+    for rest in (
+        "",
+        "../a",
+        "a?b=c&d=e",
+        "a?b",
+        "%41",
+        "a b",
+        "mailto:x",
+        "//k.example",
+        "?a=b",
+        "a?b=c",
+        "a/./b",
+        "a/..",
+        ".",
+        "a#",
+    ):
+        assert urls.join_plain("http://h.example/d/", rest) is None
+    for prefix in ("http://h.example/%41/", "http://h.example/a;b/", "http://h.example/a/../", "http://[::1]/"):
+        assert not urls.is_plain_prefix(prefix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from crawldb.urls import canonicalize, host_of
 from jobs.parsing import PARSERS, Document, Extract, Page, PageParser
 
 from .reading import URL, make_settings, read
+from .soup import SOUP
 
 PARSER = PageParser(make_settings())
 
@@ -26,6 +28,18 @@ def check(document: Document) -> None:
     for value in (document.text, document.title, document.language, document.canonical_url, document.parse_detail):
         assert value is None or value.encode().decode() == value
         assert value is None or "\0" not in value
+    if document.content_type in ("text/html", "application/xhtml+xml"):
+        for value in (
+            document.text,
+            document.title,
+            document.description,
+            *(link.anchor for link in document.outlinks),
+        ):
+            assert value is None or not any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in value)
+    for name, value in (document.metadata or {}).items():
+        assert name == name.lower()
+        assert value
+        assert value.encode()
     assert document.signature is not None
     assert len(document.signature) == 16
     urls = [link.url for link in document.outlinks]
@@ -51,75 +65,12 @@ def test_any_bytes_are_a_page(content: bytes, content_type: str | None) -> None:
     check(PARSER.parse(Page(URL, "h.example", 1, content, content_type, [("X-Robots-Tag", repr(content))], True)))
 
 
-TAGS = st.sampled_from(
-    [
-        "a",
-        "a",
-        "a",
-        "p",
-        "div",
-        "span",
-        "b",
-        "br",
-        "hr",
-        "td",
-        "tr",
-        "table",
-        "ul",
-        "li",
-        "pre",
-        "textarea",
-        "title",
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "svg",
-        "iframe",
-        "frame",
-        "frameset",
-        "base",
-        "meta",
-        "link",
-        "area",
-        "img",
-        "html",
-        "head",
-        "body",
-        "select",
-        "option",
-        "plaintext",
-        "math",
-        "form",
-        "x-y",
-        "video",
-    ]
-)
-VALUES = st.text(max_size=12) | st.sampled_from(
-    ["/b", "c?d=e&f", "#g", "http://i.example:81/j", "//k.example", "nofollow", "next canonical", "refresh", "robots",
-     "0;url=/l", "noindex", "http://[", "javascript:m", "\ud7ff\ue000", "../" * 5, "data:," + "n" * 600]
-)  # fmt: skip
-ATTRIBUTES = st.lists(
-    st.tuples(
-        st.sampled_from(["href", "src", "rel", "name", "content", "http-equiv", "lang", "alt", "charset"]), VALUES
-    ),
-    max_size=4,
-).map(lambda pairs: "".join(f' {name}="{value}"' for name, value in pairs))
-PIECES = st.one_of(
-    st.builds(lambda tag, attributes: f"<{tag}{attributes}>", TAGS, ATTRIBUTES),
-    TAGS.map(lambda tag: f"</{tag}>"),
-    st.text(max_size=15),
-    st.sampled_from(["<!--", "-->", "<![CDATA[", "]]>", "<?", "&amp;", "&#0;", "&#xD800;", "&#x1F600;", "&bogus;", "\0",
-                     "<", ">", '"', "<!DOCTYPE html>", "<a href='", "\u2028", "\x85", "é", "𝄞"]),
-)  # fmt: skip
-
-
-@given(st.lists(PIECES, max_size=25).map("".join), CONTENT_TYPES, st.sampled_from(["utf-8", "utf-16-le", "cp932"]))
+@given(SOUP, CONTENT_TYPES, st.sampled_from(["utf-8", "utf-16-le", "cp932"]))
 def test_any_tag_soup_is_a_page(markup: str, content_type: str | None, codec: str) -> None:
     check(PARSER.parse(Page(URL, "h.example", 1, markup.encode(codec, "replace"), content_type, [], False)))
 
 
-@given(st.lists(PIECES, max_size=20).map("".join))
+@given(SOUP)
 def test_a_page_leaves_nothing_behind_for_the_next(markup: str) -> None:
     page = Page(URL, "h.example", 0, b"<title>t</title><p>a<a href=/b>c</a>", "text/html", [], False)
     before = PARSER.parse(page)
@@ -222,7 +173,7 @@ def test_a_whole_page() -> None:
         text="Accueil\nLe moulin\nPrès de la rivière.", language="fr",
             language_by="declared", canonical_url="http://h.example/moulin",
             canonical=url_fingerprint("http://h.example/moulin"),
-        noindex=True, nofollow=False, signature=signature,
+        noindex=True, nofollow=False, signature=signature, metadata={"robots": "noindex"},
     )  # fmt: skip
 
 
