@@ -74,10 +74,9 @@ class Parse(CrawlJob):
                 refused: Refused = Counter({(refusals.OTHERS, "unknown"): links} if links else {})
                 yield None, _record(shards.File(name, done.num_rows, segment.fs.size(path)), done, refused)
                 return
-        content = segment.read("content", item["file"], _NEEDED)
         progress = self.progress(1)
         try:
-            parsed, refused = self._parse(content, progress)
+            parsed, refused = self._parse(segment, item["file"], progress)
         except BaseException:
             self._end()  # without waiting for who may look at the traceback
             raise
@@ -92,10 +91,13 @@ class Parse(CrawlJob):
         self._end()
         yield from ()
 
-    def _parse(self, content: pa.Table, progress: control.Progress) -> tuple[pa.Table, Refused]:
+    def _parse(self, segment: Segment, name: str, progress: control.Progress) -> tuple[pa.Table, Refused]:
         if self._parser is None:
             self._parser = PageParser(self.settings)
             self._isolation = isolated(self._parser, self.settings)
+        if self._isolation is not None:
+            self._isolation.start()  # before there are pages in memory
+        content = segment.read("content", name, _NEEDED)
         if self._isolation is None:
             return parse_chunk(content, self._parser)
 

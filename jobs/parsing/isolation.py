@@ -1,7 +1,7 @@
 """Work on pages in a process of its own, so that a page costs at most itself: time, memory, or a crash.
 
-Owns that process: it is forked from the task, is given the pages in batches, answers with their results in order, and
-is replaced when it dies. What is done with a page is the caller's function; nothing here knows what a page is.
+Owns that process: it is forked from the task, is given the pages in batches (through shared memory, for a pipe costs a
+quarter of what parsing does), answers with their results in order, and is replaced when it dies. What is done with a page is the caller's function; nothing here knows what a page is.
 
 - **Time**: before each page the process sets itself an alarm whose signal kills it, within C code too and with no
   parent left to do so. The parent has a later one of its own, for a process that is stopped.
@@ -49,6 +49,8 @@ BATCH_ITEMS = 128
 BATCH_BYTES = 2 << 20
 """What is sent at once: so much of it that sending costs little."""
 
+_AREA_BYTES = 4 << 20
+"""Of the memory that messages lie in; larger ones go through the pipe, at three times the cost."""
 _ANSWER_EVERY = 0.1
 """Seconds after which results are sent before the batch is done: so much work is lost with the process at most."""
 _GRACE = 10.0
@@ -77,6 +79,11 @@ class Isolation(Generic[Item, Result]):
         self._function, self._lost, self._size = function, lost, size
         self._timeout, self._max_memory = timeout, max_memory
         self._child: _Child | None = None
+
+    def start(self) -> None:
+        """Start the process now: the less memory the task has when it is forked, the cheaper it is for both."""
+        if self._child is None:
+            self._child = _Child.start(self._function, self._timeout, self._max_memory)
 
     def map(self, items: Sequence[Item], beat: Callable[[], None] = lambda: None) -> Iterator[Result]:
         """The items' results, in order. `beat` is called some times a second; it may raise to stop the work."""
@@ -138,8 +145,8 @@ class Isolation(Generic[Item, Result]):
         If it dies: the item of `batch` that was under way, or None, and why it died. A death that no item is to blame
         for has no item.
         """
-        if self._child is None:
-            self._child = _Child.start(self._function, self._timeout, self._max_memory)
+        self.start()
+        assert self._child is not None
         child, wanted = self._child, len(results) + len(batch)
         try:
             child.send(batch)
@@ -155,8 +162,8 @@ class Isolation(Generic[Item, Result]):
 class _Child:
     """A process that works on items; the parent's view of it."""
 
-    def __init__(self, pid: int, pipe: Connection, marks: mmap.mmap, timeout: float) -> None:
-        self._pid, self._pipe, self._marks, self._timeout = pid, pipe, marks, timeout
+    def __init__(self, pid: int, pipe: Connection, marks: mmap.mmap, area: mmap.mmap, timeout: float) -> None:
+        self._pid, self._pipe, self._marks, self._area, self._timeout = pid, pipe, marks, area, timeout
         self._stopped_by_us = False
         self._end = weakref.finalize(self, _kill, pid, pipe)
 
@@ -164,16 +171,16 @@ class _Child:
     def start(cls, function: Callable[[Any], Any], timeout: float, max_memory: int) -> _Child:
         """Fork it and wait until it answers. Raises CobnutError if it does not, three times."""
         for _ in range(_ATTEMPTS):
-            marks = mmap.mmap(-1, 8)
+            marks, area = mmap.mmap(-1, 8), mmap.mmap(-1, _AREA_BYTES)
             ours, theirs = Pipe()
             with warnings.catch_warnings():
                 # Of Python 3.12 and later, with other threads about: see the module
                 warnings.simplefilter("ignore", DeprecationWarning)
                 parent, pid = os.getpid(), os.fork()
             if pid == 0:
-                _serve(function, theirs, marks, timeout, max_memory, parent)
+                _serve(function, theirs, marks, area, timeout, max_memory, parent)
             theirs.close()
-            child = cls(pid, ours, marks, timeout)
+            child = cls(pid, ours, marks, area, timeout)
             with contextlib.suppress(EOFError, OSError):
                 if ours.poll(_GRACE):
                     ours.recv_bytes()
@@ -183,7 +190,7 @@ class _Child:
 
     def send(self, batch: Sequence[Any]) -> None:
         """Raises OSError if it is dead."""
-        self._pipe.send_bytes(pickle.dumps(list(batch), 5))
+        _send(self._pipe, self._area, list(batch))
 
     def answer(self, beat: Callable[[], None]) -> list[Any]:
         """Results of the next items. Raises EOFError or OSError if it is dead, and what the function raised."""
@@ -195,7 +202,7 @@ class _Child:
             elif self._timeout and time.monotonic() - since > self._timeout + _GRACE:
                 self._stopped_by_us = True
                 os.kill(self._pid, signal.SIGKILL)
-        answer: list[Any] | tuple[str, str] = pickle.loads(self._pipe.recv_bytes())
+        answer: list[Any] | tuple[str, str] = _receive(self._pipe, self._area)
         beat()
         if isinstance(answer, tuple):
             raise getattr(errors, answer[0], CobnutError)(answer[1])
@@ -232,6 +239,24 @@ class _Child:
         self._end()
 
 
+def _send(pipe: Connection, area: mmap.mmap | None, message: Any) -> None:
+    """Put a message where both see it, and say how long it is; without an area, or beyond its size, by the pipe."""
+    data = pickle.dumps(message, 5)
+    if area is not None and len(data) <= len(area):
+        area[: len(data)] = data
+        pipe.send_bytes(struct.pack("cq", b"A", len(data)))
+    else:
+        pipe.send_bytes(b"P" + data)
+
+
+def _receive(pipe: Connection, area: mmap.mmap) -> Any:
+    told = memoryview(pipe.recv_bytes())
+    if told[:1] == b"P":
+        return pickle.loads(told[1:])
+    with memoryview(area) as view, view[: struct.unpack("cq", told)[1]] as data:
+        return pickle.loads(data)
+
+
 def _kill(pid: int, pipe: Connection) -> None:
     pipe.close()
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
@@ -243,20 +268,21 @@ def _kill(pid: int, pipe: Connection) -> None:
 
 
 def _serve(
-    function: Callable[[Any], Any], pipe: Connection, marks: mmap.mmap, timeout: float, max_memory: int, parent: int
-) -> NoReturn:
+    function: Callable[[Any], Any], pipe: Connection, marks: mmap.mmap, area: mmap.mmap, timeout: float,
+    max_memory: int, parent: int,
+) -> NoReturn:  # fmt: skip
     """All that the child ever does."""
     code = 1
     try:
         _settle(pipe.fileno(), max_memory, parent)
         pipe.send_bytes(b"ready")
         while True:
-            batch = pickle.loads(pipe.recv_bytes())
+            batch = _receive(pipe, area)
             try:
-                _work(function, batch, pipe, marks, timeout)
+                _work(function, batch, pipe, marks, area, timeout)
             except CobnutError as error:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-                pipe.send_bytes(pickle.dumps((type(error).__name__, str(error))))
+                _send(pipe, None, (type(error).__name__, str(error)))
     except MemoryError:
         code = _MEMORY_EXIT
     except (EOFError, OSError):
@@ -266,8 +292,9 @@ def _serve(
 
 
 def _work(
-    function: Callable[[Any], Any], batch: Sequence[Any], pipe: Connection, marks: mmap.mmap, timeout: float
-) -> None:
+    function: Callable[[Any], Any], batch: Sequence[Any], pipe: Connection, marks: mmap.mmap, area: mmap.mmap,
+    timeout: float,
+) -> None:  # fmt: skip
     results: list[Any] = []
     sent = time.monotonic()
     for number, item in enumerate(batch, 1):
@@ -277,14 +304,12 @@ def _work(
         results.append(function(item))
         if timeout:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        now = time.monotonic()
-        if number == len(batch) or now - sent > _ANSWER_EVERY:
-            message = pickle.dumps(results, 5)
+        last = number == len(batch)
+        if last or time.monotonic() - sent > _ANSWER_EVERY:
+            # The area is free for the last answer alone: the parent looks into it before it sends the next batch
+            _send(pipe, area if last else None, results)
             marks[:8] = bytes(8)
-            pipe.send_bytes(message)
-            results, sent = [], now
-            # What comes next is counted from the first item that has no answer
-            del message
+            results, sent = [], time.monotonic()
 
 
 def _settle(pipe: int, max_memory: int, parent: int) -> None:
