@@ -32,7 +32,11 @@ HDFS_NATIVE = ["hdfs-native>=0.14,<0.15"]
 
 BROWSER = ["playwright>=1.65,<2"]
 
-TEXT = ["trafilatura>=2.0,<3"]
+# The second is what trafilatura needs of lxml, by an extra that some versions of pip do not find
+TEXT = [
+    "trafilatura>=2.0,<3",
+    "lxml-html-clean>=0.4,<1",
+]
 
 KERBEROS = ["requests-kerberos>=0.14,<0.16"]
 
@@ -53,6 +57,7 @@ TEST = [
     "hdfs-native>=0.14,<0.15",
     "playwright>=1.65,<2",
     "trafilatura>=2.0,<3",
+    "lxml-html-clean>=0.4,<1",
 ]
 
 setup(

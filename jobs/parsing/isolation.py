@@ -251,7 +251,7 @@ def _send(pipe: Connection, area: mmap.mmap | None, message: Any) -> None:
 
 def _receive(pipe: Connection, area: mmap.mmap) -> Any:
     told = memoryview(pipe.recv_bytes())
-    if told[:1] == b"P":
+    if told[0] == ord("P"):
         return pickle.loads(told[1:])
     with memoryview(area) as view, view[: struct.unpack("cq", told)[1]] as data:
         return pickle.loads(data)

@@ -6,7 +6,7 @@ fails at costs the main text alone.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import logging
 
 from crawldb.errors import UsageError
@@ -14,9 +14,11 @@ from jobs.parsing.charset import decode
 
 
 def require_main_text() -> None:
-    """Raise UsageError if trafilatura is not installed."""
-    if importlib.util.find_spec("trafilatura") is None:
-        raise UsageError("parse.main_text = true: needs trafilatura, which scripts/venv.sh text installs")
+    """Load trafilatura. Raises UsageError if it, or something it needs, is not installed."""
+    try:
+        importlib.import_module("trafilatura")
+    except ImportError:
+        raise UsageError("parse.main_text = true: needs trafilatura, which scripts/venv.sh text installs") from None
 
 
 def main_text(content: bytes, charset: str, limit: int) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import signal
 import subprocess
@@ -236,7 +235,7 @@ def test_what_is_cut_off_and_cannot_be_read_so_is_failed() -> None:
 def test_main_text_without_trafilatura_is_a_mistake_of_the_user(
     segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "trafilatura", None)
     assert main(["parse", str(tmp_path / "crawl"), "--set", "parse.main_text=true"]) == 2
     assert capfd.readouterr().err.splitlines()[-1] == (
         "cobnut parse: parse.main_text = true: needs trafilatura, which scripts/venv.sh text installs"
