@@ -22,6 +22,8 @@ RUN = [
     "can_ada>=3.0,<4",
     "w3lib>=2.5,<2.6",  # another minor version may spell URLs, and so fingerprints, in another way
     "publicsuffixlist>=1.0.2,<2",
+    "pypdf>=6.4,<8",
+    "py3langid>=0.4,<0.5",  # the first whose confidence can be compared
     "hdfs>=2.7.3,<3",
     "tqdm>=4.66,<5",
     "tomli>=2.0; python_version < '3.11'",
@@ -30,6 +32,12 @@ RUN = [
 HDFS_NATIVE = ["hdfs-native>=0.14,<0.15"]
 
 BROWSER = ["playwright>=1.65,<2"]
+
+# The second is what trafilatura needs of lxml, by an extra that some versions of pip do not find
+TEXT = [
+    "trafilatura>=2.0,<3",
+    "lxml-html-clean>=0.4,<1",
+]
 
 KERBEROS = ["requests-kerberos>=0.14,<0.16"]
 
@@ -55,6 +63,8 @@ TEST = [
     "setuptools>=77",
     "hdfs-native>=0.14,<0.15",
     "playwright>=1.65,<2",
+    "trafilatura>=2.0,<3",
+    "lxml-html-clean>=0.4,<1",
 ]
 
 setup(
@@ -69,6 +79,13 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["jobs", "jobs.*", "crawldb", "crawldb.*"]),
     install_requires=RUN,
-    extras_require={"hdfs-native": HDFS_NATIVE, "browser": BROWSER, "kerberos": KERBEROS, "fuzz": FUZZ, "test": TEST},
+    extras_require={
+        "browser": BROWSER,
+        "fuzz": FUZZ,
+        "hdfs-native": HDFS_NATIVE,
+        "kerberos": KERBEROS,
+        "test": TEST,
+        "text": TEXT,
+    },
     entry_points={"console_scripts": ["cobnut = jobs.cli:main"]},
 )

@@ -303,6 +303,30 @@ class ParseSettings:
     parsers: list[str] = _setting(
         [], "More parsers, each MEDIA/TYPE=module:function, or =MEDIA/TYPE to have one read like the other."
     )
+    timeout: float = _setting(
+        30.0,
+        "A page that takes longer to parse is recorded as failed (timeout), and the task goes on; 0: no limit.",
+        unit="seconds",
+    )
+    max_memory: int = _setting(
+        512 << 20,
+        "What the process that parses pages may take beyond what the task has when it starts it; a page that needs "
+        "more is recorded as failed (memory). On Linux only; 0: no limit. With no limit of time either, pages are "
+        "parsed in the task's own process, which a crash of a parser ends.",
+        unit="bytes",
+    )
+    max_unpacked: int = _setting(
+        64 << 20, "What is unpacked of an Office file at most; one that has no end there is failed.", unit="bytes"
+    )
+    detect_language: bool = _setting(
+        True, "Detect a page's language from its text where it declares none (language_by tells which)."
+    )
+    min_detect: int = _setting(40, "Characters of text below which no language is detected.")
+    main_text: bool = _setting(
+        False,
+        "Keep the text of HTML pages without navigation and the like as main_text too (trafilatura, an extra: "
+        "scripts/venv.sh text). It takes several times the rest of parsing.",
+    )
 
 
 @dataclass

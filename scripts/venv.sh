@@ -21,9 +21,9 @@ lock=$venv.lock
 log=$venv.log
 
 case $extra in
-  '' | browser | fuzz | hdfs-native | kerberos | test) ;;
+  '' | browser | fuzz | hdfs-native | kerberos | test | text) ;;
   *)
-    printf 'cobnut: %s: no such extra; there are browser, fuzz, hdfs-native, kerberos and test\n' "$extra" >&2
+    printf 'cobnut: %s: no such extra; there are browser, fuzz, hdfs-native, kerberos, test and text\n' "$extra" >&2
     exit 2
     ;;
 esac

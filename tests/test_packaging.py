@@ -19,7 +19,7 @@ import pytest
 IMPORTED_AS = {"faust-cchardet": "cchardet", "can_ada": "can_ada", "backports.zstd": "backports", "PySocks": "socks"}
 """Where a distribution's module is called otherwise."""
 
-OPTIONAL = {"hdfs_native", "playwright", "requests_kerberos"}
+OPTIONAL = {"trafilatura", "hdfs_native", "playwright", "requests_kerberos"}
 """Of the extras; what imports them does without."""
 
 
@@ -89,10 +89,16 @@ def test_requirements_are_bounded(requirements: dict[str, list[str]], metadata: 
             r"[\w.-]+(==[\d.]+|>=[\d.]+,<[\d.]+|>=[\d.]+(,<[\d.]+)?; python_version < '3\.\d+')$", requirement
         )
     for requirement in (
-        requirements["HDFS_NATIVE"] + requirements["BROWSER"] + requirements["KERBEROS"] + requirements["TEST"]
+        requirements["HDFS_NATIVE"]
+        + requirements["BROWSER"]
+        + requirements["KERBEROS"]
+        + requirements["TEXT"]
+        + requirements["TEST"]
     ):
         assert re.match(r"[\w.-]+>=[\d.]+(,<[\d.]+)?$", requirement)
-    assert set(requirements["HDFS_NATIVE"] + requirements["BROWSER"]) <= set(requirements["TEST"])
+    assert set(requirements["HDFS_NATIVE"] + requirements["BROWSER"] + requirements["TEXT"]) <= set(
+        requirements["TEST"]
+    )
     assert len(metadata.get_all("Requires-Dist", [])) == sum(map(len, requirements.values()))
 
 

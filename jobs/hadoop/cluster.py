@@ -110,7 +110,8 @@ _clusters: list[Cluster] = []
 
 def _extras(settings: Settings) -> tuple[str, ...]:
     """setup.py's extras that tasks need besides. Chromium itself does not travel: the nodes must have it."""
-    extras = {"hdfs-native": settings.hdfs.client == "hdfs-native", "browser": settings.fetch.engine == "browser"}
+    extras = {"hdfs-native": settings.hdfs.client == "hdfs-native", "browser": settings.fetch.engine == "browser",
+              "text": settings.parse.main_text}  # fmt: skip
     return tuple(name for name, needed in extras.items() if needed)
 
 

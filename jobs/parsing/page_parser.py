@@ -13,9 +13,11 @@ from crawldb.urls import canonicalize
 from jobs.parsing.contract import Document, Extract, Outlink, Page, Parser
 from jobs.parsing.dates import utc_ms
 from jobs.parsing.directives import directives, refresh_target
-from jobs.parsing.media_types import media_type
+from jobs.parsing.language import detect
+from jobs.parsing.main_text import main_text, require_main_text
+from jobs.parsing.media_types import HTML, XHTML, media_type
 from jobs.parsing.outlinks import Outlinks
-from jobs.parsing.parsers import PARSERS
+from jobs.parsing.parsers import PARSERS, WHOLE
 from jobs.parsing.reader import LINK_ELEMENTS
 from jobs.parsing.signatures import SIGNATURES
 from jobs.parsing.simhash import simhash
@@ -35,25 +37,36 @@ class PageParser:
         self._signature = find(SIGNATURES, settings.parse.signature, "parse.signature")
         self._parsers = PARSERS | dict(_outside(entry) for entry in settings.parse.parsers)
         self._outlinks = Outlinks(settings)
+        if settings.parse.main_text:
+            require_main_text()
 
     def parse(self, page: Page) -> Document:
         """What `page` says."""
-        kind = media_type(page.content, page.content_type)
+        kind = media_type(page.content, page.content_type, page.url)
         parser = self._parsers.get(kind)
         if parser is None:
-            document = Document("no_parser", kind, kind)
-        else:
-            try:
-                document = self._document(page, kind, parser(page.content, page.content_type, self._settings))
-            except CobnutError:
-                raise  # Ctrl-C is not the page's failure
-            except Exception as error:  # a parser's bug costs one page, not the round
-                document = Document("failed", f"{type(error).__name__}: {error}"[:500], kind)
-        if document.parse_status != "parsed":
-            document.noindex, document.nofollow = directives([], page.headers, self._agent)
+            return self.failed(page, kind, kind, "no_parser")
+        if page.truncated and kind in WHOLE:
+            return self.failed(page, "truncated", kind)
+        try:
+            document = self._document(page, kind, parser(page.content, page.content_type, self._settings))
+        except CobnutError:
+            raise  # Ctrl-C is not the page's failure
+        except MemoryError:
+            return self.failed(page, "memory", kind)
+        except Exception as error:  # a parser's bug costs one page, not the round
+            return self.failed(page, f"{type(error).__name__}: {error}"[:500], kind)
+        self._read_text(document, page)
         document.signature = self._signature(page.content, document.text)
         if self._settings.simhash and document.text:
             document.simhash = simhash(document.text)
+        return document
+
+    def failed(self, page: Page, detail: str, kind: str | None = None, status: str = "failed") -> Document:
+        """What is known of a page that was not parsed, and why."""
+        document = Document(status, detail, kind or media_type(page.content, page.content_type, page.url))
+        document.noindex, document.nofollow = directives([], page.headers, self._agent)
+        document.signature = self._signature(page.content, None)
         return document
 
     def redirect(
@@ -61,6 +74,15 @@ class PageParser:
     ) -> tuple[list[Outlink], Refused]:
         """The link that a redirect is, filtered like any other; a redirect's target has the page's own depth."""
         return self._outlinks.redirect(page_url, host, depth, target, kind)
+
+    def _read_text(self, document: Document, page: Page) -> None:
+        """What is taken from the text as a whole."""
+        settings = self._settings
+        if settings.main_text and document.content_type in (HTML, XHTML) and document.charset:
+            document.main_text = main_text(page.content, document.charset, settings.max_text)
+        if settings.detect_language and document.language is None and document.text:
+            document.language = detect(document.main_text or document.text, settings.min_detect)
+            document.language_by = "detected" if document.language else None
 
     def _document(self, page: Page, kind: str, extract: Extract) -> Document:
         base = (canonicalize(page.base_url, page.url) if page.base_url else None) or page.url

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +19,7 @@ from crawldb.segments import Segment, Segments
 from crawldb.settings import load
 from crawldb.store import now_ms
 from jobs.cli import main
-from jobs.parse import parse_chunk
+from jobs.parse import isolated, parse_chunk
 from jobs.parsing import PageParser
 from tests.crawldb import tables
 
@@ -139,3 +143,100 @@ def test_chunks_from_before_there_were_rendered_pages_are_parsed(tmp_path: Path)
     finally:
         reader.close()
     assert parsed["title"].to_pylist() == ["Loading", "Loading"]
+
+
+# Pages that cost too much
+
+MISBEHAVING = [b"one", b"hang", b"two", b"eat", b"crash", b"three"]
+
+
+def misbehaving_segment(tmp_path: Path) -> Segment:
+    """A fetched segment of one chunk with pages that a parser does not survive."""
+    segments = Segments(str(tmp_path / "crawl"))
+    seeds = tmp_path / "seeds.txt"
+    seeds.write_text("http://h.example/\n")
+    assert main(["inject", str(tmp_path / "crawl"), str(seeds)]) == 0
+    segment = segments.begin(now_ms(), 0)
+    segment.commit("fetchlist", [], now_ms(), {})
+    segments.commit(segment, 0, now_ms(), [])
+    rows = [
+        {
+            "fingerprint": tables.key(place), "url": f"http://h.example/{place}", "host": "h.example", "depth": 0,
+            "outcome": "success", "content": page,
+            "response_headers": [{"name": "content-type", "value": "x/misbehaving"}],
+        }
+        for place, page in enumerate(MISBEHAVING)
+    ]  # fmt: skip
+    with shards.Writer(segment.fs, segment.part_path("content", 0, 0), schema.CONTENT) as writer:
+        writer.write(tables.as_they_come(rows, schema.CONTENT))
+    segment.commit("content", [writer.file], now_ms(), {})
+    return segment
+
+
+@pytest.mark.parametrize("runner", ["inline", "local"])
+def test_pages_that_cost_too_much_are_recorded_and_the_task_goes_on(
+    runner: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    segment = misbehaving_segment(tmp_path)
+    limits = ["--set", "parse.timeout=1", "--set", "parse.max_memory=128MiB", "--set", "parse.detect_language=false"]
+    parser = ["--set", "parse.parsers=x/misbehaving=tests.jobs.parsing.misbehaving:parse"]
+    assert main(["parse", str(tmp_path / "crawl"), "-r", runner, *limits, *parser]) == 0
+    assert "6 answers (parsed 3, failed 3)" in capfd.readouterr().err
+    (file,) = segment.files("parsed")
+    rows = segment.read("parsed", file.name, ["text", "parse_status", "parse_detail", "content_type", "signature"])
+    told = [(row["text"], row["parse_status"], row["parse_detail"]) for row in rows.to_pylist()]
+    assert told == [
+        ("one", "parsed", None), (None, "failed", "timeout"), ("two", "parsed", None), (None, "failed", "memory"),
+        (None, "failed", "crashed: SIGSEGV"), ("three", "parsed", None),
+    ]  # fmt: skip
+    assert rows["content_type"].to_pylist() == ["x/misbehaving"] * 6
+    assert rows["signature"].to_pylist() == [hashlib.md5(page).digest() for page in MISBEHAVING]
+
+
+def test_ctrl_c_ends_an_endless_page(tmp_path: Path) -> None:
+    """And the process that parses it."""
+    misbehaving_segment(tmp_path)
+    command = [
+        sys.executable, "-m", "jobs.cli", "parse", str(tmp_path / "crawl"), "--set", "parse.timeout=600",
+        "--set", "parse.parsers=x/misbehaving=tests.jobs.parsing.misbehaving:parse",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (found := children.read_text().split()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert b"interrupted" in told
+    assert not Path(f"/proc/{found[0]}").exists()
+
+
+def test_the_process_for_pages_parses_as_this_one_does() -> None:
+    isolation = isolated(PARSER, load(None, []))
+    assert isolation is not None
+    pages = chunk(DOM, None, DOM.replace(b"one", b"two"), url="http://h.example/route/7#x")
+    there, refused_there = parse_chunk(pages, PARSER, isolation.map)
+    isolation.close()
+    here, refused_here = parse_chunk(pages, PARSER)
+    assert there.to_pylist() == here.to_pylist()
+    assert refused_there == refused_here
+    assert isolated(PARSER, load(None, ["parse.timeout=0", "parse.max_memory=0"])) is None
+
+
+def test_what_is_cut_off_and_cannot_be_read_so_is_failed() -> None:
+    rows = chunk(None).to_pylist()
+    rows[0] |= {"content": b"%PDF-1.7\n", "truncated": "length", "response_headers": []}
+    parsed, _ = parse_chunk(tables.as_they_come(rows, schema.CONTENT), PARSER)
+    (row,) = parsed.select(["parse_status", "parse_detail", "content_type"]).to_pylist()
+    assert row == {"parse_status": "failed", "parse_detail": "truncated", "content_type": "application/pdf"}
+
+
+def test_main_text_without_trafilatura_is_a_mistake_of_the_user(
+    segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "trafilatura", None)
+    assert main(["parse", str(tmp_path / "crawl"), "--set", "parse.main_text=true"]) == 2
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        "cobnut parse: parse.main_text = true: needs trafilatura, which scripts/venv.sh text installs"
+    )
