@@ -241,12 +241,16 @@ class _Child:
 
 def _send(pipe: Connection, area: mmap.mmap | None, message: Any) -> None:
     """Put a message where both see it, and say how long it is; without an area, or beyond its size, by the pipe."""
-    data = pickle.dumps(message, 5)
-    if area is not None and len(data) <= len(area):
-        area[: len(data)] = data
-        pipe.send_bytes(struct.pack("cq", b"A", len(data)))
-    else:
-        pipe.send_bytes(b"P" + data)
+    if area is not None:
+        area.seek(0)
+        try:
+            pickle.Pickler(area, 5).dump(message)
+        except ValueError:  # it does not fit
+            pass
+        else:
+            pipe.send_bytes(struct.pack("cq", b"A", area.tell()))
+            return
+    pipe.send_bytes(b"P" + pickle.dumps(message, 5))
 
 
 def _receive(pipe: Connection, area: mmap.mmap) -> Any:
