@@ -1,7 +1,8 @@
 """Work on pages in a process of its own, so that a page costs at most itself: time, memory, or a crash.
 
-Owns that process: it is forked from the task, is given the pages in batches (through shared
-memory), answers with their results in order, and is replaced when it dies. What is done with a page is the caller's function; nothing here knows what a page is.
+Owns that process: it is forked from the task, is given the pages in batches (through shared memory), answers with their
+results in order, and is replaced when it dies. What is done with a page is the caller's function; nothing here knows
+what a page is.
 
 - **Time**: before each page the process sets itself an alarm whose signal kills it, within C code too and with no
   parent left to do so. The parent has a later one of its own, for a process that is stopped.
