@@ -16,8 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_PER_INPUT = 10
 MEGABYTES = 2048
-LONGEST = 1 << 16
-"""Bytes of an input."""
 
 
 def main(names: list[str]) -> int:
@@ -33,14 +31,15 @@ def main(names: list[str]) -> int:
     found = []
     for name in chosen:
         directory = ROOT / ".fuzz" / name
+        longest = TARGETS[name].longest
         corpus, seeds = directory / "corpus", directory / "seeds"
         for path in (corpus, seeds):
             path.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(TARGETS[name].seeds()):
-            (seeds / f"{number:04d}").write_bytes(seed[:LONGEST])
+            (seeds / f"{number:04d}").write_bytes(seed[:longest])
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz.target", name, str(corpus), str(seeds), f"-max_total_time={seconds}",
-             f"-timeout={SECONDS_PER_INPUT}", f"-rss_limit_mb={MEGABYTES}", f"-max_len={LONGEST}", "-verbosity=0",
+             f"-timeout={SECONDS_PER_INPUT}", f"-rss_limit_mb={MEGABYTES}", f"-max_len={longest}", "-verbosity=0",
              "-print_final_stats=1", f"-artifact_prefix={directory}/"],
             cwd=ROOT, capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
@@ -48,7 +47,7 @@ def main(names: list[str]) -> int:
             line.removeprefix("stat::").split(":", 1) for line in done.stderr.splitlines() if line.startswith("stat::")
         )
         runs = int(statistics.get("number_of_executed_units", "0"))
-        said = f"fuzz  {name:<10} {runs:>10,} inputs in {seconds} s, at most {statistics.get('peak_rss_mb', '?').strip()} MB"
+        said = f"fuzz  {name:<12} {runs:>10,} inputs in {seconds} s, at most {statistics.get('peak_rss_mb', '?').strip()} MB"
         if done.returncode:
             found.append(name)
             print(f"{said}: FOUND\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}", flush=True)

@@ -6,7 +6,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["jobs", "crawldb"]):
+with atheris.instrument_imports(include=["jobs", "crawldb", "pypdf"]):
     from tests.fuzz.targets import TARGETS
 
 if __name__ == "__main__":

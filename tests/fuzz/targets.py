@@ -1,4 +1,4 @@
-"""What is fuzzed: one target per reader of bytes that strangers wrote.
+"""What is fuzzed: one target per reader of bytes that strangers wrote. Here those for the web's own texts.
 
 A target is called with any bytes and must come back: no exception but those that it names, no hang, bounded memory. It
 may assert what must hold of every result. To add one: a function, its seeds, and a line in TARGETS. `python -m
@@ -8,65 +8,21 @@ tests.fuzz` runs them all with atheris, `test_targets.py` briefly with Hypothesi
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from crawldb.settings import Settings
 from crawldb.urls import canonicalize
 from jobs.demo.web import demo_site
 from jobs.fetching import robots
-from jobs.parsing import Document, Page, PageParser, charset, media_types
+from jobs.parsing import charset, media_types
 from jobs.parsing.directives import directives, refresh_target
-from jobs.parsing.parsers import PARSERS
+from tests.fuzz import archives, documents
+from tests.fuzz.pages import SETTINGS, URL, Target, page_of
 from tests.jobs.fetching.robots_cases import CASES
-
-
-class Target(NamedTuple):
-    """Something that reads bytes."""
-
-    read: Callable[[bytes], object]
-    seeds: Callable[[], Iterable[bytes]]
-    """Inputs to begin with: what it should understand, and what has gone wrong elsewhere."""
-
-
-def _settings() -> Settings:
-    settings = Settings()
-    settings.http.agent_name = "testbot"
-    settings.filter.use = []
-    return settings
-
-
-SETTINGS = _settings()
-_PAGE_PARSER = PageParser(SETTINGS)
-_URL = "http://example.com/dir/page"
-_MOST_TEXT = 40
-"""Text is at most so many times as long as the input, and a page's title, links and the rest of it, too."""
 
 # -- pages -------------------------------------------------------------------------------------------------------
 
 CONTENT_TYPES = (None, "text/html", "text/html; charset=utf-8", "application/xhtml+xml", "text/plain", "text/xml",
                  "text/html; charset=shift_jis", "text/html; charset=utf-16", "application/octet-stream")  # fmt: skip
-
-
-def page_of(content: bytes, content_type: str | None) -> Document:
-    """What the whole room makes of a page, checked: everything in it can be written, every link is canonical."""
-    kind = media_types.media_type(content, content_type)
-    if kind in PARSERS:
-        PARSERS[kind](content, content_type, SETTINGS.parse)  # raises what PageParser would make a page's failure
-    headers = [("Content-Type", content_type)] if content_type else []
-    document = _PAGE_PARSER.parse(Page(_URL, "example.com", 1, content, content_type, headers, False))
-    assert document.parse_status != "failed", document.parse_detail
-    said = [document.title, document.text, document.language, document.description, document.canonical_url,
-            document.main_text, *(document.json_ld or ())]  # fmt: skip
-    for name, value in (document.metadata or {}).items():
-        said += [name, value]
-    for link in document.outlinks:
-        assert canonicalize(link.url) == link.url
-        assert len(link.fingerprint) == 20
-        said += [link.url, link.anchor, link.rel]
-    size = sum(len(text.encode()) for text in said if text is not None)  # a lone surrogate cannot be encoded
-    assert size <= _MOST_TEXT * (len(content) + 100) + 100 * len(document.outlinks)
-    return document
 
 
 def any_page(data: bytes) -> None:
@@ -191,7 +147,7 @@ def header_seeds() -> Iterable[bytes]:
 def urls(data: bytes) -> None:
     """A link as it may stand in a page: canonical once is canonical for good."""
     href = data.decode("utf-8", "replace")
-    once = canonicalize(href, _URL)
+    once = canonicalize(href, URL)
     if once is not None:
         once.encode("ascii")
         assert canonicalize(once) == once
@@ -213,4 +169,6 @@ TARGETS: dict[str, Target] = {
     "robots": Target(robots_txt, robots_seeds),
     "headers": Target(header_values, header_seeds),
     "urls": Target(urls, url_seeds),
+    **documents.TARGETS,
+    **archives.TARGETS,
 }

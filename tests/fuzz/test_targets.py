@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.targets import TARGETS, page_of
+from tests.fuzz.pages import page_of
+from tests.fuzz.targets import TARGETS
 
 FOUND = Path(__file__).with_name("found")
 
