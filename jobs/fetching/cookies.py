@@ -54,7 +54,7 @@ class CookieJar:
         host = host_of(url)
         for name, value in fields:
             if name.lower() == "set-cookie" and len(value) <= _MAX_FIELD and value.isascii() and value.isprintable():
-                answer.fields["Set-Cookie"] = _without_own_domain(value, host)
+                answer.fields["Set-Cookie"] = _without_idle_attributes(value, host)
         if not answer.fields:
             return
         with self._lock:
@@ -110,20 +110,23 @@ class _Policy(http.cookiejar.DefaultCookiePolicy):
         return True
 
 
-def _without_own_domain(field: str, host: str) -> str:
-    """A Set-Cookie field without a Domain that names `host` itself: it says nothing here, and would be refused where the
-    host is an address, a single label or a public suffix (RFC 6265 §5.3, step 5: such a cookie is the host's own).
+def _without_idle_attributes(field: str, host: str) -> str:
+    """A Set-Cookie field without attributes that say nothing: a Domain that names `host` itself, which would be refused
+    where the host is an address, a single label or a public suffix (RFC 6265 §5.3, step 5: such a cookie is the host's
+    own), and a Max-Age that is no number (§5.2.2: to be ignored; http.cookiejar takes one without a value for a bug).
     """
     pair, *attributes = field.split(";")
-    if pair.lstrip().lower().startswith("__host-"):
-        return field  # may have no Domain at all
-    others = [attribute for attribute in attributes if not _is_domain(attribute, host)]
+    no_domain = pair.lstrip().lower().startswith("__host-")  # may have no Domain at all: it stays, and is refused for it
+    others = [attribute for attribute in attributes if not _is_idle(attribute, host, no_domain)]
     return ";".join([pair, *others])
 
 
-def _is_domain(attribute: str, host: str) -> bool:
+def _is_idle(attribute: str, host: str, no_domain: bool) -> bool:
     name, _, value = attribute.partition("=")
-    return name.strip().lower() == "domain" and value.strip(' "').removeprefix(".").lower() == host
+    name, value = name.strip().lower(), value.strip(' "')
+    if name == "max-age":
+        return not value.removeprefix("-").isdecimal()
+    return name == "domain" and not no_domain and value.removeprefix(".").lower() == host
 
 
 def _is_public_suffix(domain: str) -> bool:

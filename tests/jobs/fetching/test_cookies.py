@@ -7,7 +7,7 @@ import time
 import warnings
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.fetching.cookies import CookieJar
@@ -203,6 +203,7 @@ def test_what_is_no_cookie(value: str) -> None:
         max_size=4,
     )
 )  # fmt: skip
+@example(["0;MAX-AGE"])
 def test_nothing_raises_and_what_is_sent_is_one_line(values: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
