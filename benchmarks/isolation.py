@@ -6,6 +6,8 @@ CPU of this process and its children for the same 2,000 pages of 30 KB with 40 l
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 
 import pyarrow as pa
 
@@ -17,7 +19,7 @@ from jobs.parse import isolated, parse_chunk
 from jobs.parsing import PageParser
 
 PAGES = 2_000
-TURNS = 7
+TURNS = 5
 
 
 def content() -> pa.Table:
@@ -42,24 +44,36 @@ def cpu() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
+def turn(apart: bool) -> float:
+    """CPU ms a page in this process, which has parsed nothing before: memory that it had touched would be copied."""
+    _collect_less()
+    settings = load(None, ["http.agent_name=cobnut-bench"])
+    parser = PageParser(settings)
+    isolation = isolated(parser, settings) if apart else None
+    if isolation:
+        isolation.start()
+    table = content()
+    start = cpu()
+    parse_chunk(table, parser, isolation.map if isolation else None)
+    if isolation:
+        isolation.close()
+    return (cpu() - start) / PAGES * 1000
+
+
 def main() -> None:
     """Print both, and their ratio."""
-    _collect_less()
-    table = content()
-    settings = load(None, ["http.agent_name=cobnut-bench"])
-    took: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(2 * TURNS):
-        start = cpu()
-        parser = PageParser(settings)
-        isolation = isolated(parser, settings) if turn % 2 else None
-        if isolation:
-            isolation.start()
-        parse_chunk(table, parser, isolation.map if isolation else None)
-        if isolation:
-            isolation.close()
-        took[isolation is not None].append((cpu() - start) / PAGES * 1000)
-    here, there = min(took[False]), min(took[True])
-    ratios = sorted(apart / together for together, apart in zip(took[False], took[True], strict=True))
+    if sys.argv[1:]:
+        print(turn(sys.argv[1] == "beside"))
+        return
+    took: dict[str, list[float]] = {"within": [], "beside": []}
+    for _ in range(TURNS):
+        for where, figures in took.items():
+            run = subprocess.run(
+                [sys.executable, "-m", "benchmarks.isolation", where], stdout=subprocess.PIPE, check=True
+            )
+            figures.append(float(run.stdout))
+    here, there = min(took["within"]), min(took["beside"])
+    ratios = sorted(apart / together for together, apart in zip(*took.values(), strict=True))
     print(f"in the task: {here:.3f} CPU ms a page (best of {TURNS})")
     print(
         f"beside it:   {there:.3f} CPU ms a page; {there / here:.3f} times, median of the turns {ratios[TURNS // 2]:.3f}"

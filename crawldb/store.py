@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -372,21 +373,7 @@ class Snapshot:
         bounds = np.searchsorted(shards.shard_of(keys, self.shards), np.arange(self.shards + 1))
         for shard in np.flatnonzero(np.diff(bounds)).tolist():
             mine = keys[bounds[shard] : bounds[shard + 1]]
-            state = self._kind.state.empty_table().select(needed)
-            learned = []
-            for layer in self.entry.layers():
-                if shard not in layer.files:
-                    continue
-                names = needed if layer.kind == "base" else self._kind.needed_of_delta(needed)
-                with self._open(layer, shard) as reader:
-                    found = list(reader.select(mine, names))
-                if found:
-                    table = pa.concat_tables(found).unify_dictionaries().select(names)
-                    if layer.kind == "base":
-                        state = table
-                    else:
-                        learned.append((table, layer.policy))
-            state = self._kind.apply_all(state, learned)
+            state = self._found(shard, needed, partial(Reader.select, keys=mine))
             if state.num_rows:
                 yield state.select(wanted)
 
@@ -396,8 +383,12 @@ class Snapshot:
         Reads the row groups that may have some of them.
         """
         wanted = list(self._kind.state.names if columns is None else columns)
-        needed = self._needed(wanted)
         shard = int(shards.shard_of(np.frombuffer(first, np.uint8).reshape(1, -1), self.shards)[0])
+        find = partial(Reader.between, first=first, last=last)
+        return self._found(shard, self._needed(wanted), find).select(wanted)
+
+    def _found(self, shard: int, needed: list[str], find: Callable[..., Iterator[pa.Table]]) -> pa.Table:
+        """The state of those rows of a shard that `find` yields of each of its files."""
         state = self._kind.state.empty_table().select(needed)
         learned = []
         for layer in self.entry.layers():
@@ -405,12 +396,15 @@ class Snapshot:
                 continue
             names = needed if layer.kind == "base" else self._kind.needed_of_delta(needed)
             with self._open(layer, shard) as reader:
-                found = list(reader.between(first, last, names))
-            if found and layer.kind == "base":
-                state = pa.concat_tables(found).unify_dictionaries().select(names)
-            elif found:
-                learned.append((pa.concat_tables(found).unify_dictionaries().select(names), layer.policy))
-        return self._kind.apply_all(state, learned).select(wanted)
+                found = list(find(reader, columns=names))
+            if not found:
+                continue
+            table = pa.concat_tables(found).unify_dictionaries().select(names)
+            if layer.kind == "base":
+                state = table
+            else:
+                learned.append((table, layer.policy))
+        return self._kind.apply_all(state, learned)
 
     def lookup(self, fingerprint: bytes) -> pa.Table:
         """The state of one request: one row or none, all columns. Reads one row group per layer."""

@@ -78,6 +78,8 @@ def interruptible(directory: str) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _signal_received = None  # answered: it is not the next command's of this process
+        STOP.clear()
 
 
 def raise_if_interrupted() -> None:
@@ -203,10 +205,9 @@ def follow_command(directory: str, command_pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        while not STOP.is_set():
-            if os.path.exists(f"{directory}/stop") or not _is_alive(command_pid):
-                STOP.set()
+        while not (os.path.exists(f"{directory}/stop") or not _is_alive(command_pid)):
             time.sleep(_POLL)
+        STOP.set()
 
     threading.Thread(target=watch, name="follow-command", daemon=True).start()
 

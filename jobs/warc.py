@@ -213,7 +213,7 @@ class Import(CrawlJob):
                 if isinstance(found, ArchivedPage):
                     chunks.add(found.result, found.lineage)
                 elif isinstance(found, ArchivedRobots):
-                    learned.append((*found.known, _delay(found, self.settings)))
+                    learned.append((*found.known, *_said(found, self.settings)))
                 elif isinstance(found, Broken):
                     number_broken += 1
                     broken += [found] if len(broken) < _TOLD else []
@@ -221,7 +221,7 @@ class Import(CrawlJob):
                     left += 1
         hosts = []
         if learned:
-            with shards.Writer(segment.fs, segment.part_path("hosts", item["task"]), schema.HOSTLIST) as writer:
+            with shards.Writer(segment.fs, segment.part_path("hosts", item["task"]), schema.LEARNED) as writer:
                 writer.write(hostdb.learned(learned))
             hosts = [writer.file.to_dict()]
         progress.update()
@@ -235,12 +235,14 @@ class Import(CrawlJob):
         }  # fmt: skip
 
 
-def _delay(found: ArchivedRobots, settings: Settings) -> float | None:
-    """The Crawl-delay that a robots.txt asks for, as fetch writes it down."""
+def _said(found: ArchivedRobots, settings: Settings) -> tuple[list[str] | None, float | None]:
+    """The sitemaps and the Crawl-delay of a robots.txt, as fetch writes them down."""
     known = found.known
-    if found.is_own or not known.body:
-        return found.crawl_delay
-    return robots.read(known.body, known.truncated, settings).delay
+    if not known.body:
+        return None, found.crawl_delay
+    read = robots.read(known.body, known.truncated, settings)
+    delay = found.crawl_delay if found.is_own else read.delay
+    return robots.sitemap_lines(known.body, known.truncated) or None, delay
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Work on pages in a process of its own, so that a page costs at most itself: time, memory, or a crash.
 
-Owns that process: it is forked from the task, is given the pages in batches (through shared memory, for a pipe costs a
-quarter of what parsing does), answers with their results in order, and is replaced when it dies. What is done with a page is the caller's function; nothing here knows what a page is.
+Owns that process: it is forked from the task, is given the pages in batches (through shared memory), answers with their
+results in order, and is replaced when it dies. What is done with a page is the caller's function; nothing here knows
+what a page is.
 
 - **Time**: before each page the process sets itself an alarm whose signal kills it, within C code too and with no
   parent left to do so. The parent has a later one of its own, for a process that is stopped.
@@ -50,7 +51,7 @@ BATCH_BYTES = 2 << 20
 """What is sent at once: so much of it that sending costs little."""
 
 _AREA_BYTES = 4 << 20
-"""Of the memory that messages lie in; larger ones go through the pipe, at three times the cost."""
+"""Of the memory that messages lie in; larger ones go through the pipe."""
 _ANSWER_EVERY = 0.1
 """Seconds after which results are sent before the batch is done: so much work is lost with the process at most."""
 _GRACE = 10.0
@@ -241,12 +242,16 @@ class _Child:
 
 def _send(pipe: Connection, area: mmap.mmap | None, message: Any) -> None:
     """Put a message where both see it, and say how long it is; without an area, or beyond its size, by the pipe."""
-    data = pickle.dumps(message, 5)
-    if area is not None and len(data) <= len(area):
-        area[: len(data)] = data
-        pipe.send_bytes(struct.pack("cq", b"A", len(data)))
-    else:
-        pipe.send_bytes(b"P" + data)
+    if area is not None:
+        area.seek(0)
+        try:
+            pickle.Pickler(area, 5).dump(message)
+        except ValueError:  # it does not fit
+            pass
+        else:
+            pipe.send_bytes(struct.pack("cq", b"A", area.tell()))
+            return
+    pipe.send_bytes(b"P" + pickle.dumps(message, 5))
 
 
 def _receive(pipe: Connection, area: mmap.mmap) -> Any:

@@ -25,7 +25,7 @@ FS = LocalFileSystem()
 SCHEMAS = {
     "state": schema.STATE, "delta": schema.DELTA, "fetchlist": schema.FETCHLIST, "content": schema.CONTENT,
     "parsed": schema.PARSED, "host": schema.HOST, "hostlist": schema.HOSTLIST,
-    "learned": schema.LEARNED,
+    "learned": schema.LEARNED, "link": schema.LINK, "source": schema.SOURCE, "sitemap": schema.SITEMAP,
 }  # fmt: skip
 
 # Few values for each byte that matters, so that fingerprints share their first 8 bytes, or all but the last, or end

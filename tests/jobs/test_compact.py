@@ -132,10 +132,7 @@ def test_what_time_does(name: str) -> None:
     assert age(before, ScheduleSettings(), StoreSettings(), LATER).state is before
 
 
-def test_orphans_are_marked_by_the_commit_of_a_compaction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(compact, "now_ms", lambda: LATER)
+def test_orphans_are_marked_by_the_commit_of_a_compaction(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = Store(str(tmp_path / "crawl"))
     found = [lost(number, linked_at=[NOW, LATER][number % 2]) for number in range(20)]
     found += [lost(30, status="gone"), lost(31, depth=0)]
@@ -146,6 +143,7 @@ def test_orphans_are_marked_by_the_commit_of_a_compaction(
         files[shard] = writer.file
     store.commit_base(LogEntry(-1, "new", 0, 4, None, ()), 4, files, NOW, {})
     settings = Settings()
+    settings.run.clock = LATER
     settings.schedule.orphan_after = 30 * 86_400
     settings.store.purge_gone = 20 * 86_400
     with control.control_directory(str(tmp_path)) as directory:
@@ -201,7 +199,7 @@ def test_compaction_is_merge_on_read(before: pa.Table, learned: list[pa.Table]) 
         assert [row for table in store.snapshot(len(learned)).scan() for row in rows(table)] == merged
 
 
-def test_what_a_round_is_fetching_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_round_is_fetching_is_not_forgotten(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "crawl"))
     rows_ = [lost(number, status="gone", score=float(number), due_at=NOW) for number in range(8)]
     with store.writer(0, "base", 0) as writer:
@@ -209,8 +207,7 @@ def test_what_a_round_is_fetching_is_not_forgotten(tmp_path: Path, monkeypatch: 
     store.commit_base(LogEntry(-1, "new", 0, 1, None, ()), 1, {0: writer.file}, NOW, {})
     settings = Settings()
     settings.http.agent_name, settings.generate.top, settings.store.purge_gone = "test", 3, 86_400
-    monkeypatch.setattr(generate, "now_ms", lambda: LATER)
-    monkeypatch.setattr(compact, "now_ms", lambda: LATER)
+    settings.run.clock = LATER
     with (
         control.control_directory(str(tmp_path)) as directory,
         closing(Run(str(tmp_path / "crawl"), settings, directory)) as run,

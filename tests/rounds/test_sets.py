@@ -295,7 +295,7 @@ def test_a_segment_is_shown(crawled: Run, capfd: pytest.CaptureFixture[str], tmp
     assert "is not in pages" in dumped("--url", "http://nobody.test/", code=1)
     assert "no segment 2000" in main_error(capfd, ["segments", "dump", crawled.crawl_dir, "2000"], 2)
     assert "did you mean title?" in dumped("--columns", "titel", code=2)
-    assert "outlinks has lists in it" in dumped("--where", "outlinks = 3", code=2)
+    assert "outlinks is a list" in dumped("--where", "outlinks = 3", code=2)
     assert "say whose with --url" in dumped("--content", code=2)
 
 

@@ -143,7 +143,7 @@ def test_what_was_left_is_left_in_its_round_alone(archives: Archives) -> None:
 def test_robots_txt_is_read_anew(archives: Archives) -> None:
     """By today's name; what it denied when it was archived has no answer to give."""
     body = b"User-agent: other\nDisallow: /\n\nUser-agent: *\nDisallow: /x"
-    robots = [("http://a.example", "http://a.example/robots.txt", FIRST + 1, 200, body, False, None, None)]
+    robots = [("http://a.example", "http://a.example/robots.txt", FIRST + 1, 200, body, False, None, None, None)]
     denied = page("http://a.example/x", outcome="gone", http_status=None, reason="robots_denied", content=None)
     archives.round(FIRST, page(), denied, robots=robots)
     report, found = archives.fetch(FIRST, URL, "http://a.example/x")

@@ -235,11 +235,12 @@ def test_robots_and_what_was_left_come_back(tmp_path: Path) -> None:
             b"User-agent: *\nDisallow: /x",
             False,
             None,
+            None,
             2.5,
         ),
-        ("https://b.example", "https://c.example/robots.txt", AT, 404, None, False, None, None),
-        ("https://d.example", "https://d.example/robots.txt", AT + 1, None, None, False, AT - 5, None),
-        ("https://e.example", "https://e.example/robots.txt", AT + 2, 200, b"", True, None, None),
+        ("https://b.example", "https://c.example/robots.txt", AT, 404, None, False, None, None, None),
+        ("https://d.example", "https://d.example/robots.txt", AT + 1, None, None, False, AT - 5, None, None),
+        ("https://e.example", "https://e.example/robots.txt", AT + 2, 200, b"", True, None, None, None),
     ]
     hostlist = hostdb.learned(known)
     left = page("https://a.example/later")
@@ -250,7 +251,7 @@ def test_robots_and_what_was_left_come_back(tmp_path: Path) -> None:
         one.left(9, {name: left[name] for name in schema.FETCHLIST.names})
         file.publish()
     found = list(Reader(str(tmp_path / "r.warc"), Settings()).pages())
-    back = [(*robots.known, robots.crawl_delay) for robots in found if isinstance(robots, ArchivedRobots)]
+    back = [(*robots.known, None, robots.crawl_delay) for robots in found if isinstance(robots, ArchivedRobots)]
     assert hostdb.learned(back) == hostlist
     assert [one.fingerprint for one in found if isinstance(one, Left)] == [left["fingerprint"]]
     assert len(found) == 5
