@@ -105,6 +105,9 @@ def line(url: str, date: str, values: dict[str, str], method: str | None = None,
 
 
 def read(text: str) -> tuple[str, str, dict[str, str]]:
-    """Key, time and values of a line."""
+    """Key, time and values of a line. Raises ValueError for what is none."""
     key, time, values = text.split(" ", 2)
-    return key, time, json.loads(values)
+    try:
+        return key, time, json.loads(values)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

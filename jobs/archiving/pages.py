@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from crawldb import schema
 from crawldb.fingerprint import fingerprint
@@ -211,8 +214,10 @@ class Reader:
         started = answer or record
         place = Place(started.offset, started.skip)
         try:
+            if b"\\u" in record.block:
+                json.dumps(known, ensure_ascii=False).encode()  # half a surrogate pair can be written nowhere
             if "left" in known:
-                yield Left(bytes.fromhex(known["left"]["fingerprint"]), place)
+                yield Left(_key(known["left"]["fingerprint"]), place)
             elif "robots" in known:
                 yield self._own_robots(known["robots"], answer, place)
             else:
@@ -221,6 +226,9 @@ class Reader:
             yield Broken(record.offset, f"not metadata of Cobnut's: {error!r}")
 
     def _own_robots(self, facts: dict[str, Any], answer: Record | None, place: Place) -> ArchivedRobots:
+        _check(facts)
+        if facts["origin"] is None or facts["fetched_at"] is None:
+            raise ValueError("robots")
         body = None
         if facts["has_body"]:
             if answer is None:
@@ -234,6 +242,9 @@ class Reader:
 
     def _own_page(self, known: dict[str, Any], answer: Record | None, place: Place) -> ArchivedPage:
         facts = known["page"]
+        _check(facts)
+        if canonicalize(facts["url"]) is None or isinstance(facts.get("truncated"), bool):
+            raise ValueError("url, or truncated")
         headers: list[tuple[str, str]] = []
         content: bytes | None = None
         if facts.get("http_status") is not None:
@@ -242,7 +253,7 @@ class Reader:
             head, _, body = answer.block.partition(b"\r\n\r\n")
             headers = rows.original_fields(_fields_of(head))
             if "response_headers" in known:
-                headers = [(name, value) for name, value in known["response_headers"]]
+                headers = _pairs(known["response_headers"])
             if facts.get("content_bytes") is not None:
                 content = body
                 if len(content) != facts["content_bytes"]:
@@ -251,8 +262,8 @@ class Reader:
                     raise ValueError("its content has another length")
         body_of_request = base64.b64decode(facts["body"]) if "body" in facts else None
         request = FetchRequest(
-            bytes.fromhex(facts["fingerprint"]), facts["url"], facts.get("method"),
-            dict(map(tuple, facts["headers"])) if "headers" in facts else None,
+            _key(facts["fingerprint"]), facts["url"], facts.get("method"),
+            dict(_pairs(facts["headers"])) if "headers" in facts else None,
             body_of_request, facts["host"], None, None, 0,
         )  # fmt: skip
         result = FetchResult(request, FetchOutcome[facts["outcome"]], None, None, None, 0, 0)
@@ -260,7 +271,7 @@ class Reader:
             if name in facts:
                 setattr(result, name, facts[name])
         if result.discovered_from is not None:
-            result.discovered_from = bytes.fromhex(facts["discovered_from"])
+            result.discovered_from = _key(facts["discovered_from"])
         result.response_headers, result.content = headers, content
         if self._rendered is not None:
             result.rendered = self._rendered.block
@@ -268,9 +279,9 @@ class Reader:
             fields = _fields_of(self._request.block.partition(b"\r\n\r\n")[0])
             fields = fields[1:] if known.get("host_added") else fields
             if "request_headers" in known:
-                fields = [(name, value) for name, value in known["request_headers"]][bool(known.get("host_added")) :]
+                fields = _pairs(known["request_headers"])[bool(known.get("host_added")) :]
             result.request_headers = fields
-        metadata = [(name, value) for name, value in facts["metadata"]] if "metadata" in facts else None
+        metadata = _pairs(facts["metadata"]) if "metadata" in facts else None
         lineage = Lineage(facts.get("score"), facts.get("depth"), facts.get("priority"), metadata)
         return ArchivedPage(result, lineage, place)
 
@@ -367,7 +378,7 @@ def about_of(record: Record) -> About:
     """What a warcinfo record says of its file."""
     values = dict(_fields_of(b"\r\n" + record.block))
     at = values.get("cobnut-generated-at", "")
-    if values.get("software") != "Cobnut" or not at.isdigit() or not values.get("cobnut-segment"):
+    if values.get("software") != "Cobnut" or not _milliseconds(at) or not values.get("cobnut-segment"):
         return About()
     return About(values["cobnut-segment"], int(at), values.get("cobnut-source", ""))
 
@@ -443,12 +454,64 @@ def _belong(answer: Record, request: Record | None) -> bool:
     return linked[0] == ids[1] or linked[1] == ids[0]
 
 
+_milliseconds = re.compile(r"[0-9]{1,14}").fullmatch
+_LAST = 10**14
+"""UTC milliseconds: within what dates can say."""
+
+
+def _kind_of(column: pa.Field) -> tuple[type, ...]:
+    if column.name in rows.BYTES or column.name == "body":
+        return (str,)  # hexadecimal, base 64
+    if pa.types.is_floating(column.type):
+        return (int, float)
+    if pa.types.is_integer(column.type) or column.type == schema.TIME:
+        return (int,)
+    return (list,) if pa.types.is_map(column.type) else (str,)
+
+
+_KINDS = {
+    **{column.name: _kind_of(column) for column in schema.CONTENT if column.name not in rows.APART},
+    "origin": (str,), "truncated": (str, bool), "status": (int,), "failing_since": (int,), "crawl_delay": (int, float),
+}  # fmt: skip
+_LIMITS = {
+    **dict.fromkeys((*rows.TIMES, "failing_since"), _LAST), "status": 1 << 15, "crawl_delay": 1e9,
+    **{column.name: 1 << column.type.bit_width - 1 for column in schema.CONTENT if pa.types.is_integer(column.type)},
+}  # fmt: skip
+
+
+def _check(facts: dict[str, Any]) -> None:
+    """Raises ValueError for facts that are not of their column's kind: anybody may write that a file is ours."""
+    for name, value in facts.items():
+        kind = _KINDS.get(name)
+        if kind is None:
+            continue
+        if type(value) not in kind and not (value is None and "origin" in facts):
+            raise ValueError(name)
+        limit = _LIMITS.get(name)
+        if limit is not None and value is not None and not -limit < value < limit:
+            raise ValueError(name)
+
+
+def _key(text: str) -> bytes:
+    key = bytes.fromhex(text)
+    if len(key) != schema.FINGERPRINT.byte_width:
+        raise ValueError("fingerprint")
+    return key
+
+
+def _pairs(value: Any) -> list[tuple[str, str]]:
+    pairs = [(name, text) for name, text in value]
+    if not all(type(name) is str and type(text) is str for name, text in pairs):
+        raise ValueError("fields")
+    return pairs
+
+
 def _own_metadata(record: Record) -> dict[str, Any] | None:
     if not record.fields.get("content-type", "").startswith("application/json"):
         return None
     try:
         known = json.loads(record.block)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return known if isinstance(known, dict) and known.get("cobnut") == rows.FORMAT else None
 

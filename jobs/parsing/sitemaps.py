@@ -249,7 +249,7 @@ class SitemapReader:
             raise error
 
     def _format_of(self, root: Any) -> bool:
-        name = etree.QName(root).localname
+        name = root.tag.rpartition("}")[2].rpartition(":")[2]  # a prefix that nobody declared stays in the tag
         self.format = _FORMATS.get(name.lower())
         self.charset = (root.getroottree().docinfo.encoding or "utf-8").lower()
         if self.format is None:

@@ -182,7 +182,7 @@ def office_seeds() -> Iterable[bytes]:
     for content in _WHOLE.values():
         yield b"\xff" + content
         yield b"\xff" + content[: len(content) // 2]
-    bomb = b"<w:document xmlns:w='w'>" + b"<w:p/>" * (3 << 20) + b"</w:document>"
+    bomb = b"<w:document xmlns:w='w'>" + b"<w:p/>" * (1 << 18) + b"</w:document>"
     for name in ("word/document.xml", "content.xml"):
         yield b"\xff" + test_office.archive({name: bomb})
         yield b"\xff" + test_office.archive({name: b"<" + b"a" * (8 << 20)})

@@ -52,3 +52,9 @@ def test_a_line_is_read_back() -> None:
         {"url": "https://a.example/x?b=1&a=2", **values},
     )
     assert json.loads(line.split(" ", 2)[2])["mime"] == "text/html"
+
+
+def test_what_is_no_line_is_refused() -> None:
+    for line in ("", "a 1", "a 1 x", "a 1 " + "[" * 30_000):
+        with pytest.raises(ValueError):  # noqa: PT011
+            cdxj.read(line)

@@ -202,3 +202,44 @@ def test_times_of_rounds() -> None:
     sessions = index.Sessions([10, 20, 500], 700)
     assert [sessions.after(at) for at in (0, 10, 499, 500, 9000)] == [10, 20, 500, 1700, 10_000]
     assert [sessions.until(at) for at in (0, 10, 500)] == [10, 20, float("inf")]
+
+
+PAGE = {"fingerprint": "00" * 20, "url": "http://a.example/", "host": "a.example", "outcome": "success"}
+ROBOTS = {"origin": "http://a.example", "url": "http://a.example/robots.txt", "fetched_at": 1, "status": 200,
+          "has_body": False, "truncated": False, "failing_since": None, "crawl_delay": 1}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"page": PAGE | {"fetched_at": "x"}}, {"page": PAGE | {"fetched_at": 10**30}}, {"page": PAGE | {"score": "x"}},
+        {"page": PAGE | {"fingerprint": "00"}}, {"page": PAGE | {"detail": "\ud800"}}, {"page": PAGE | {"url": "x"}},
+        {"page": PAGE | {"metadata": [[1, 2]]}}, {"page": PAGE | {"truncated": True}}, {"page": PAGE | {"depth": 1 << 20}},
+        {"robots": ROBOTS | {"fetched_at": "x"}}, {"robots": ROBOTS | {"origin": None}}, {"left": {"fingerprint": "00"}},
+    ],
+)  # fmt: skip
+def test_who_only_says_that_a_file_is_ours_breaks_nothing(tmp_path: Path, told: dict[str, Any]) -> None:
+    info = b"software: Cobnut\r\ncobnut-generated-at: 1\r\ncobnut-segment: s\r\n"
+    content = head_of([("WARC-Type", "warcinfo")], len(info)) + info + b"\r\n\r\n"
+    for number in range(2):
+        known = {"cobnut": FORMAT, "page": PAGE | {"fetched_at": number}} if number else {"cobnut": FORMAT, **told}
+        block = json.dumps(known).encode()
+        fields = [("WARC-Type", "metadata"), ("Content-Type", "application/json")]
+        content += head_of(fields, len(block)) + block + b"\r\n\r\n"
+    path = tmp_path / "a.warc"
+    path.write_bytes(content)
+    table, broken = index.read_archive(str(path), Settings())
+    assert (table["at"].to_pylist(), len(broken)) == ([1], 1)
+
+
+@pytest.mark.parametrize("at", ["\u00b2", "9" * 5000, "-1", ""])
+def test_a_time_that_is_none_makes_a_file_somebody_elses(tmp_path: Path, at: str) -> None:
+    info = f"software: Cobnut\r\ncobnut-generated-at: {at}\r\ncobnut-segment: s\r\n".encode()
+    block = b"[" * 30_000
+    content = head_of([("WARC-Type", "warcinfo")], len(info)) + info + b"\r\n\r\n"
+    content += head_of([("WARC-Type", "metadata"), ("Content-Type", "application/json")], len(block)) + block
+    path = tmp_path / "a.warc"
+    path.write_bytes(content)
+    assert pages.about(str(path)) == pages.About()
+    table, broken = index.read_archive(str(path), Settings())
+    assert (table.num_rows, broken) == (0, [])

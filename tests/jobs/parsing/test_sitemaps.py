@@ -213,6 +213,11 @@ def test_entities_are_not_expanded(depth: int) -> None:
     assert reader.without_location == 1 or reader.reason == "bad_xml"
 
 
+def test_a_root_with_a_prefix_that_nobody_declared() -> None:
+    rows, reader = read("<rdf:RDF><item><link>https://a.example/1</link></item></rdf:RDF>")
+    assert ([row[0] for row in rows], reader.format, reader.reason) == (["https://a.example/1"], RSS, None)
+
+
 def test_nothing_is_fetched_for_a_document() -> None:
     rows, _ = read(
         '<!DOCTYPE urlset SYSTEM "http://127.0.0.1:9/x.dtd" [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
