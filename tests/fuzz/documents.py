@@ -260,8 +260,8 @@ def pdf_seeds() -> Iterable[bytes]:
             [_CATALOG, _PAGES, _PAGE, _stream(b"BT " + text), *_OBJECTS[4:7], _stream(_TO_UNICODE), _ENCODING]
         )
     for data, filters in (
-        (zlib.compress(b"(x) Tj " * (1 << 20), 9), b"/FlateDecode"),
-        (zlib.compress(zlib.compress(b" " * (64 << 20), 9), 9), b"[/FlateDecode/FlateDecode]"),
+        (zlib.compress(b"(x) Tj " * (1 << 16), 9), b"/FlateDecode"),
+        (zlib.compress(zlib.compress(b" " * (4 << 20), 9), 9), b"[/FlateDecode/FlateDecode]"),
         (b"z" * 5000, b"/ASCII85Decode"), (b"\x80" * 5000, b"/LZWDecode"), (b"\x81A" * 5000, b"/RunLengthDecode"),
         (b"41" * 5000 + b">", b"[" + b"/ASCIIHexDecode" * 50 + b"]"), (b"x", b"/JBIG2Decode"),
         (zlib.compress(b"\4" * 5000), b"/FlateDecode/DecodeParms<</Predictor 15/Columns 999999999/Colors 9>>"),

@@ -12,9 +12,13 @@ from tests.fuzz.pages import page_of
 from tests.fuzz.targets import TARGETS
 
 FOUND = Path(__file__).with_name("found")
+BOMBS = ("pdf", "office", "warc", "codings")
+"""Targets with seeds that take their time."""
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in BOMBS else name for name in TARGETS]
+)
 def test_seeds_are_read(name: str) -> None:
     seeds = list(TARGETS[name].seeds())
     assert seeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from crawldb.fingerprint import url_fingerprint
 from crawldb.schema import FetchOutcome
 from crawldb.settings import Settings
 from crawldb.urls import host_of
-from jobs.archiving import index, rows
-from jobs.archiving.records import WarcFile
+from jobs.archiving import index, pages, rows
+from jobs.archiving.records import WarcFile, head_of
 from jobs.fetching import FetchReport, FetchRequest, FetchResult, KnownRobots, engine
 
 FIRST, SECOND = 1_000_000, 2_000_000
@@ -222,7 +223,11 @@ def test_who_only_says_that_a_file_is_ours_breaks_nothing(tmp_path: Path, told: 
     info = b"software: Cobnut\r\ncobnut-generated-at: 1\r\ncobnut-segment: s\r\n"
     content = head_of([("WARC-Type", "warcinfo")], len(info)) + info + b"\r\n\r\n"
     for number in range(2):
-        known = {"cobnut": FORMAT, "page": PAGE | {"fetched_at": number}} if number else {"cobnut": FORMAT, **told}
+        known = (
+            {"cobnut": rows.FORMAT, "page": PAGE | {"fetched_at": number}}
+            if number
+            else {"cobnut": rows.FORMAT, **told}
+        )
         block = json.dumps(known).encode()
         fields = [("WARC-Type", "metadata"), ("Content-Type", "application/json")]
         content += head_of(fields, len(block)) + block + b"\r\n\r\n"

@@ -215,7 +215,7 @@ def test_entities_are_not_expanded(depth: int) -> None:
 
 def test_a_root_with_a_prefix_that_nobody_declared() -> None:
     rows, reader = read("<rdf:RDF><item><link>https://a.example/1</link></item></rdf:RDF>")
-    assert ([row[0] for row in rows], reader.format, reader.reason) == (["https://a.example/1"], RSS, None)
+    assert ([row[0] for row in rows], reader.format, reader.reason) == (["https://a.example/1"], "rss", "bad_xml")
 
 
 def test_nothing_is_fetched_for_a_document() -> None:
