@@ -27,6 +27,11 @@ def url_fingerprint(url: str) -> bytes:
     return _sha1(b'{"body": "", "headers": {}, "method": "GET", "url": %b}' % _quoted(url).encode()).digest()
 
 
+def plain_fingerprint(url: str) -> bytes:
+    """`url_fingerprint` of an ASCII URL without a character that JSON escapes (`urls.join_plain`)."""
+    return _sha1(b'{"body": "", "headers": {}, "method": "GET", "url": "' + url.encode() + b'"}').digest()
+
+
 def plain_fingerprints(urls: pa.Array) -> list[bytes]:
     """`url_fingerprint` of a column of URLs without a character that JSON escapes (`urls.are_plain`)."""
     head, tail = b'{"body": "", "headers": {}, "method": "GET", "url": "', b'"}'

@@ -16,13 +16,16 @@ _TOKEN = (
 
 # Names that only session handling uses (the defaults of Java's servlets, PHP, ASP, ColdFusion, BroadVision and of shops
 # like osCommerce and Zen Cart) need no special value; names that others use too (?sid=12 may be a story) need a token.
-_SESSION = re.compile(
-    r"[?&;](?:jsessionid|phpsessid|aspsessionid[a-z]{8}|asp\.net_sessionid|bv_sessionid|oscsid|xtcsid|zenid)=[^&;/?]{6,}"
-    r"|[?&;]cftoken=[0-9a-f-]{6,}" + _VALUE_ENDS +
-    r"|[?&;](?:s|sid|ssid|sess|session|sessid|sess_id|sessionid|session_id|session_key|sessionkey)=" + _TOKEN +
-    r"|/\((?:[a-z]\([^()/]*\)){0,3}s\([0-9a-z]{20,32}\)(?:[a-z]\([^()/]*\)){0,3}\)/",  # ASP.NET without cookies
+_SESSION_FIELD = re.compile(
+    r"[?&;](?:(?:jsessionid|phpsessid|aspsessionid[a-z]{8}|asp\.net_sessionid|bv_sessionid|oscsid|xtcsid|zenid)=[^&;/?]{6,}"
+    r"|cftoken=[0-9a-f-]{6,}" + _VALUE_ENDS +
+    r"|(?:s|sid|ssid|sess|session|sessid|sess_id|sessionid|session_id|session_key|sessionkey)=" + _TOKEN + ")",
     re.IGNORECASE,
 )  # fmt: skip
+_SESSION_SEGMENT = re.compile(
+    r"/\((?:[a-z]\([^()/]*\)){0,3}s\([0-9a-z]{20,32}\)(?:[a-z]\([^()/]*\)){0,3}\)/",  # ASP.NET without cookies
+    re.IGNORECASE,
+)
 
 
 def has_session_id(url: str) -> bool:
@@ -33,9 +36,10 @@ def has_session_id(url: str) -> bool:
     >>> has_session_id("http://news.example/read?sid=12"), has_session_id("http://news.example/?utm_source=mail")
     (False, False)
     """
-    if "=" not in url and "/(" not in url:
-        return False
-    return _SESSION.search(url, 8) is not None
+    # Two searches, for each can skip to the characters that it begins with
+    if "=" in url and _SESSION_FIELD.search(url, url.find("/", 8)) is not None:
+        return True
+    return "/(" in url and _SESSION_SEGMENT.search(url, 8) is not None
 
 
 _YEAR = "(?P<year>(?:19|2[01])[0-9]{2})"
@@ -69,6 +73,11 @@ _CALENDAR = re.compile(
     r"|(?<![a-z])(?:cal|events?|termine?|veranstaltung(?:en)?|schedules?|bookings?|availability)(?![a-z])",
     re.IGNORECASE,
 )
+
+
+def has_year(url: str) -> bool:
+    """False: there is nothing in the URL that `is_far_date` could take for a year."""
+    return ("20" in url or "19" in url or "21" in url) and _ANY_YEAR.search(url, 8) is not None
 
 
 def is_far_date(url: str, first: int, last: int) -> bool:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from crawldb.errors import UsageError
 from crawldb.families import find
 from crawldb.settings import Settings, conf_directory
-from crawldb.traps import has_session_id, is_far_date
+from crawldb.traps import has_session_id, has_year, is_far_date
 from crawldb.urls import canonicalize, host_of, registrable_domain
 
 
@@ -425,20 +425,24 @@ _FOR_THE_REMARKABLE = frozenset(
 
 
 def _unremarkable(settings: Settings) -> Callable[[str], bool]:
-    """What tells of a URL that it is short of slashes, without query, session and anything like a year: most are."""
-    limits = (settings.filter.max_path_depth, settings.filter.max_repeated_segments)
-    slashes = min([limit for limit in limits if limit], default=1 << 16) + _BEFORE_PATH
+    """What tells of a URL that it repeats nothing, has few fields and neither a session nor anything like a year: most."""
+    deepest = (settings.filter.max_path_depth or 1 << 16) + _BEFORE_PATH
+    repeated = settings.filter.max_repeated_segments or 1 << 16
+    fields = settings.filter.max_query_parameters or 1 << 16
 
     def is_unremarkable(url: str) -> bool:
-        return (
-            "=" not in url  # a canonical query has one
-            and "/20" not in url
-            and "-20" not in url
-            and "/19" not in url
-            and "/21" not in url
-            and "/(" not in url
-            and url.count("/") <= slashes
-        )
+        if "=" in url:  # a canonical query has one
+            if url.count("&") >= fields or has_year(url) or has_session_id(url):
+                return False
+        elif "/20" in url or "-20" in url or "/19" in url or "/21" in url:
+            return False
+        slashes = url.count("/")
+        if slashes > deepest or "/(" in url:
+            return False
+        if slashes <= repeated + _BEFORE_PATH:
+            return True
+        segments = url.split("/")
+        return len(segments) - len(set(segments)) < repeated
 
     return is_unremarkable
 
@@ -458,3 +462,33 @@ def build(settings: Settings) -> UrlFilter:
         return None
 
     return filters[0] if len(filters) == 1 else first_refusal
+
+
+Verdict = Callable[[str, str, "str | None", int], "str | None"]
+"""A UrlFilter that takes a Link's fields one by one."""
+
+
+def build_verdict(settings: Settings) -> Verdict:
+    """The same as `build`, for links by the thousand: what most of them are asked is asked here, without a Link."""
+    whole = build(settings)
+    names = [name for name in settings.filter.use if name not in _FOR_THE_REMARKABLE]
+    asked = [name for name in names if URL_FILTERS[name](settings) is not keep]
+    rules = read_rules(*_open("regex_file", settings)) if "regex" in asked else []
+    if asked not in (["length"], ["regex"], ["length", "regex"]) or any(rule.host is not None for rule in rules):
+        return lambda url, host, source_host, depth: whole(Link(url, host, source_host, depth))
+    longest = settings.filter.max_url_length if "length" in asked else 1 << 62
+    decide = tuple((rule.matches, rule.reason) for rule in rules)
+    otherwise = "regex:none" if "regex" in asked else None
+    is_unremarkable = _unremarkable(settings)
+
+    def verdict(url: str, host: str, source_host: str | None, depth: int) -> str | None:
+        if not is_unremarkable(url):
+            return whole(Link(url, host, source_host, depth))
+        if len(url) > longest:
+            return "length"
+        for matches, reason in decide:
+            if matches(url):
+                return reason
+        return otherwise
+
+    return verdict

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crawldb.fingerprint import url_fingerprint
+from crawldb.fingerprint import plain_fingerprint, url_fingerprint
 from crawldb.refusals import Refused
 from crawldb.settings import Settings
-from crawldb.urlfilters import Link, build
+from crawldb.urlfilters import build_verdict
 from crawldb.urls import canonicalize, host_of, is_plain_prefix, join_plain, origin_of
 from jobs.parsing.contract import Outlink, Reference
 
@@ -27,7 +27,7 @@ _STRIPPED = "".join(map(chr, range(33)))
 
 _OF_THE_PAGE = ("", "?")
 """How references begin that depend on all of the page's URL."""
-_ROOTED = ("/", "\\")
+_ABSOLUTE = ("http://", "https://")
 
 
 class Target(NamedTuple):
@@ -38,8 +38,13 @@ class Target(NamedTuple):
     fingerprint: bytes
 
 
-_Found = tuple["Target | None", "str | None"]
-"""Where a reference leads, and why the filters refuse that."""
+_Found = tuple[str, str, bytes, "str | None"]
+"""URL, host and fingerprint of where a reference leads, and why the filters refuse that. Plain, for there are many."""
+
+_NOWHERE: _Found = ("", "", b"", None)
+
+_new = tuple.__new__
+"""Makes a NamedTuple in half the time that its own constructor takes."""
 
 
 class _Known(NamedTuple):
@@ -51,6 +56,7 @@ class _Known(NamedTuple):
     """Of the prefix."""
     is_plain: bool
     found: dict[str, _Found]
+    """By references as they stand in the page."""
 
 
 class Outlinks:
@@ -59,9 +65,11 @@ class Outlinks:
     def __init__(self, settings: Settings) -> None:
         self._nofollow = settings.parse.nofollow
         self._max_links = settings.parse.max_links
-        self._verdict = build(settings)
+        self._verdict = build_verdict(settings)
         self._known: dict[tuple[str, str, int], _Known] = {}
         """By what references are relative to, the page's host and the depth of its links."""
+        self._origins: dict[str, str | None] = {}
+        """Of absolute references, what precedes the path: its host, or None if it is not canonical."""
         self._room = _CACHED
 
     def of_page(
@@ -75,7 +83,7 @@ class Outlinks:
         """
         outlinks, refused = self.redirect(url, host, depth, refresh, "refresh", base) if refresh else ([], Counter())
         nofollow = nofollow and self._nofollow
-        seen = {url}
+        seen = {url, _NOWHERE[0]}
         seen.update(outlink.url for outlink in outlinks)
         unfollowed: set[str] = set()
         room = (self._max_links or 1 << 62) + len(outlinks)
@@ -84,36 +92,39 @@ class Outlinks:
         from_directory, from_root, absolute = (
             self._relative_to(prefix, host, depth) for prefix in (directory, origin_of(base) + "/", "")
         )
+        look_up, look_up_rooted, look_up_absolute = from_directory.found.get, from_root.found.get, absolute.found.get
+        own: _Found | None = None
         for href, anchor, rel in references:
-            href = href.strip(_STRIPPED)
-            fragment = href.find("#")
-            if fragment >= 0 and href[fragment - 1] not in _STRIPPED:  # with the fragment, a space before it counts
-                href = href[:fragment]
             first = href[:1]
-            if first in _OF_THE_PAGE or len(href) > _CACHED_LENGTH:
-                known = None
-                found = self._judged(_target(href, base), host, depth)
+            if first == "/":
+                found = look_up_rooted(href)
+                if found is None:
+                    found = self._find(href, from_root, base, host, depth)
+            elif first == "#":  # nearly always the page itself
+                if own is None:
+                    own = self._find("#", from_directory, base, host, depth)
+                found = own
+            elif href.startswith(_ABSOLUTE):
+                found = look_up_absolute(href)
+                if found is None:
+                    found = self._find(href, absolute, base, host, depth)
             else:
-                if first in _ROOTED:
-                    known = from_root
-                elif href.startswith(("http://", "https://")):
-                    known = absolute
-                else:
-                    known = from_directory
-                found = known.found.get(href) or self._look_up(href, known, host, depth)
-            target, reason = found
-            if target is None or target.url in seen:
+                found = look_up(href)
+                if found is None:
+                    found = self._find(href, from_directory, base, host, depth)
+            target, target_host, fingerprint, reason = found
+            if target in seen:
                 continue
             if nofollow or (rel is not None and self._nofollow and "nofollow" in rel and "nofollow" in rel.split()):
-                unfollowed.add(target.url)
+                unfollowed.add(target)
                 continue
-            seen.add(target.url)
+            seen.add(target)
             if reason is not None:
-                refused[target.host, reason] += 1
+                refused[target_host, reason] += 1
             elif len(outlinks) >= room:
-                refused[target.host, "max_links"] += 1
+                refused[target_host, "max_links"] += 1
             else:
-                outlinks.append(Outlink(target.fingerprint, target.url, target.host, anchor, rel, "link"))
+                outlinks.append(_new(Outlink, (fingerprint, target, target_host, anchor, rel, "link")))
         unfollowed -= seen  # another link to it may be followed
         for left_out in unfollowed:
             refused[host_of(left_out), "nofollow"] += 1
@@ -127,25 +138,69 @@ class Outlinks:
             self._room -= 4  # what an empty one takes
         return known
 
-    def _look_up(self, href: str, known: _Known, host: str, depth: int) -> _Found:
-        prefix = known.prefix
-        url = None
-        if known.is_plain:
-            url = join_plain(prefix, href[1:] if href[0] == "/" else href)
-        if url is None:
-            target = _target(href, prefix or None)
-        else:
-            target = Target(url, known.host or host_of(url), url_fingerprint(url))
-        found = self._judged(target, host, depth)
-        self._room -= 1
-        if self._room < 0:
-            self._known.clear()
-            self._room = _CACHED
-        known.found[href] = found
+    def _find(self, reference: str, known: _Known, base: str, host: str, depth: int) -> _Found:
+        """Where `reference` leads and whether it may, and remember that if it depends on no more than `known` does."""
+        href = reference.partition("#")[0]
+        found = self._find_plain(href, known, host, depth) if href[:1] not in _OF_THE_PAGE else None
+        if found is None:
+            stripped = reference.strip(_STRIPPED)
+            fragment = stripped.find("#")
+            # With the fragment, a space before it counts
+            href = stripped if fragment >= 0 and stripped[fragment - 1] in _STRIPPED else stripped.partition("#")[0]
+            # With a tab or line break in it, and behind "http:" alone, what it begins with is not what it seems
+            if (
+                href[:1] in _OF_THE_PAGE
+                or not href.isprintable()
+                or (known.prefix and href[:4].lower() == "http" and ":" in href[4:6])
+            ):
+                return self._judged(_target(href, base), host, depth)
+            found = self._judged(_target(href, known.prefix or None), host, depth)
+        if len(reference) <= _CACHED_LENGTH:
+            self._room -= 1
+            if self._room < 0:
+                self._known.clear()
+                self._origins.clear()
+                self._room = _CACHED
+            known.found[reference] = found
         return found
 
+    def _find_plain(self, href: str, known: _Known, host: str, depth: int) -> _Found | None:
+        """The same for what is canonical once it is joined, as most are; None says nothing."""
+        prefix, target_host, is_plain, _ = known
+        if not prefix:
+            prefix = href[: href.find("/", 8) + 1]
+            target_host = self._origins.get(prefix) or self._host_of_origin(prefix)
+            if not target_host:
+                return None
+            rest = href[len(prefix) :]
+        elif not is_plain:
+            return None
+        elif href[0] == "/":
+            prefix, rest = prefix[: prefix.index("/", 8) + 1], href[1:]
+        else:
+            rest = href
+            while rest[:3] == "../":
+                rest = rest[3:]
+                prefix = prefix[: max(prefix.rfind("/", 0, -1), prefix.index("/", 8)) + 1]
+        url = join_plain(prefix, rest)
+        if url is None:
+            return None
+        reason = self._verdict(url, target_host, host, depth)
+        return url, target_host, plain_fingerprint(url) if reason is None else b"", reason
+
+    def _host_of_origin(self, origin: str) -> str:
+        """The host of `origin`, with a slash at its end, if that is its canonical form; else ""."""
+        if origin in self._origins or not origin:
+            return ""
+        is_canonical = canonicalize(origin) == origin
+        self._origins[origin] = host_of(origin) if is_canonical else None
+        self._room -= 1
+        return host_of(origin) if is_canonical else ""
+
     def _judged(self, target: Target | None, host: str, depth: int) -> _Found:
-        return target, None if target is None else self._verdict(Link(target.url, target.host, host, depth))
+        if target is None:
+            return _NOWHERE
+        return (*target, self._verdict(target.url, target.host, host, depth))
 
     def redirect(
         self, url: str, host: str, depth: int, target: str | None, kind: str, base: str | None = None
@@ -155,7 +210,7 @@ class Outlinks:
         found = _target(target, base or url) if target is not None else None
         if found is None or found.url == url:
             return [], refused
-        reason = self._verdict(Link(found.url, found.host, host, depth))
+        reason = self._verdict(found.url, found.host, host, depth)
         if reason is not None:
             refused[found.host, reason] += 1
             return [], refused

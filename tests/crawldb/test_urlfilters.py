@@ -513,3 +513,5 @@ def test_unremarkable_urls_pass_what_is_not_asked_about_them(
     link = Link(url, "a.example", "a.example", 1)
     refusals = (URL_FILTERS[name](settings)(link) for name in settings.filter.use)
     assert build(settings)(link) == next((reason for reason in refusals if reason is not None), None)
+    settings = load(None, limits[:3])
+    assert urlfilters.build_verdict(settings)(*link) == build(settings)(link)

@@ -451,17 +451,19 @@ def test_plain_references_are_joined_as_they_would_be_parsed(prefix: str, rest: 
 
 def test_what_is_joined_plainly() -> None:
     assert urls.join_plain("http://h.example/d/", "a/b-c_1.html") == "http://h.example/d/a/b-c_1.html"
+    assert urls.join_plain("http://h.example/d/", "") == "http://h.example/d/"
+    assert urls.join_plain("http://h.example/d/", "a?d=e&b=c") == "http://h.example/d/a?b=c&d=e"
+    assert urls.join_plain("http://h.example/d/", "a_(b),c") == "http://h.example/d/a_(b),c"
     for rest in (
-        "",
         "../a",
-        "a?b=c&d=e",
         "a?b",
+        "a?b=%41",
+        "a?b=c+d",
         "%41",
         "a b",
         "mailto:x",
         "//k.example",
-        "?a=b",
-        "a?b=c",
+        "a//b",
         "a/./b",
         "a/..",
         ".",

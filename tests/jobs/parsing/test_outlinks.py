@@ -211,7 +211,7 @@ def test_canonical_link(markup: str, canonical: str | None) -> None:
 
 
 @pytest.mark.parametrize("href", ["b", "/b", "?b", "#b", "", "//x.example/b", "/\t/x.example", "http:b", "https:b", "..",
-                                  "x:y", ":b", "\\\\x.example", "/b" * 400, "\u3000b", "http://x.example\\b"])  # fmt: skip
+                                  "x:y", ":b", "../../../b", "../?z=1&y=2", "/?z=1&y=2", " ?b", "http:?b", " /b", "x #f", "\\\\x.example", "/b" * 400, "\u3000b", "http://x.example\\b"])  # fmt: skip
 @pytest.mark.parametrize("page", ["http://h.example/", "https://h.example/d/e/?a=b/c", "http://h.example/d;p=1/e"])
 def test_the_cache_resolves_as_the_page_itself_does(href: str, page: str) -> None:
     expected = canonicalize(href, page)
