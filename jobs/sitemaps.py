@@ -330,13 +330,14 @@ def _told(table: pa.Table) -> Record:
     """What is told of sitemaps: the first of them by line, those with a reason first, and sums of all."""
     left_out: Counter[str] = Counter()
     lines: list[tuple[bool, str]] = []
+    listed = 0
     for row in table.select(["url", "reason", "detail", "format", "entries", "listed", "left_out"]).to_pylist():
         left = dict(row["left_out"] or [])
         left_out.update(left)
         lines.append((row["reason"] is None, _line(row, left)))
-    listed = table["listed"].fill_null(0).to_numpy().sum() if table.num_rows else 0
+        listed += 0 if row["format"] == INDEX else row["listed"] or 0  # what an index lists are no pages
     return {
-        "sitemaps": table.num_rows, "outcomes": sitemapdb.of_reason(table), "listed": int(listed),
+        "sitemaps": table.num_rows, "outcomes": sitemapdb.of_reason(table), "listed": listed,
         "left_out": dict(left_out), "lines": [line for _, line in sorted(lines)[:_REPORTED]],
     }  # fmt: skip
 
