@@ -22,9 +22,12 @@ from crawldb.segments import DATASETS, Segments
 from crawldb.store import Kind, Store, now_ms
 from jobs.command import KINDS
 from jobs.demo.server import DemoServer
+from jobs.parsing.media_types import DOCX, ODT
 from tests.hadoop.conftest import steady_site
 from tests.hadoop.one_node import OneNode
 from tests.jobs.fetching.conftest import Server, answer
+from tests.jobs.parsing.test_office import docx, odt
+from tests.jobs.parsing.test_pdf import pdf
 from tests.rounds.conftest import ROOT, Crawler, environment
 
 pytestmark = pytest.mark.slow
@@ -38,6 +41,11 @@ IN_ONE = ("--set", "hadoop.small=64")
 OWN_CONTAINERS = ("--set", "hadoop.small=0", "--set", "hadoop.maps=2", "--set", "hadoop.reducers=2")
 """Every task in a container of its own, and rows that come to more than one reducer."""
 LISTING = ("127.0.9.1", "127.0.9.2")
+FORMATS = {
+    "/a.pdf": ("application/pdf", pdf("First page")), "/a.docx": (DOCX, docx()), "/a.odt": (ODT, odt()),
+    "/a.html": ("text/html", "<p>Le chat dort toute la journée sur le canapé du salon, près de la fenêtre.".encode()),
+}  # fmt: skip
+"""Pages whose parsers need other packages on the nodes, by path: media type and content."""
 OF_ANSWERS = frozenset({
     "discovered_at", "due_at", "fetched_at", "modified_at", "robots_at", "measured_at", "answered_at", "worked_at", "failed_at",
     "first_seen", "last_seen", "latency", "read_at", "robots",
@@ -282,6 +290,8 @@ def listing() -> Iterator[Server]:
         for n in range(2):
             listed = "".join(f"<url><loc>{url}page-{m}</loc><priority>0.{m}</priority></url>" for m in range(n, n + 5))
             server.on(f"/{n}.xml", answer(200, f"<urlset>{listed}</urlset>".encode()), host=host)
+    for path, (kind, content) in FORMATS.items():
+        server.on(path, answer(200, content, f"Content-Type: {kind}"), host=LISTING[1])
     yield server
     server.close()
 
@@ -306,13 +316,17 @@ def test_what_is_asked_for_without_links(new: Callable[[str], Twins], live: Craw
 
     def a_list() -> None:
         seeds = live.directory / "free.txt"
-        seeds.write_text(live.seeds.read_text() + "no url\n")
+        named = "".join(f"{listing.url(path, LISTING[1])}\n" for path in FORMATS)
+        seeds.write_text(f"{live.seeds.read_text()}{named}no url\n")
         assert "1 bad lines" in free.run("freegen", str(seeds))
         for phase in ("fetch", "parse", "updatedb"):
             free.run(phase)
         free.must_be_equal("crawldb", "hostdb", "hostdb/robots", without=OF_ANSWERS)
         found = free.segments(*OF_ANSWERS, *OF_CONNECTIONS)
-        assert {name.partition("/")[2] for name in found} >= {"fetchlist", "content", "parsed"}
+        (parsed,) = (rows for name, rows in found.items() if name.endswith("/parsed"))
+        assert {row["content_type"] for row in parsed} >= {kind for kind, _ in FORMATS.values()}
+        assert {row["parse_status"] for row in parsed} == {"parsed"}
+        assert "fr" in {row["language"] for row in parsed}
 
     at_once(sitemaps, a_list)
 
