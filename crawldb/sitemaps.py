@@ -182,5 +182,5 @@ def needed_of_delta(columns: Sequence[str]) -> list[str]:
 
 SITEMAPDB = Kind(
     "sitemapdb", schema.SITEMAP, schema.SITEMAP, ("fingerprint", "read_at"), needed_of_delta, apply_all,
-    "sitemaps", "no sitemap was read here yet; cobnut sitemaps does it", shards=1,
+    "sitemaps", "no sitemap was read here yet; cobnut sitemaps does it", shards=1, of_segments=False,
 )  # fmt: skip

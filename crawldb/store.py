@@ -97,6 +97,8 @@ class Kind:
     """Of a new store; 0: store.shards."""
     kept: Callable[[str, Settings], Callable[[pa.Table], pa.Table]] | None = None
     """(crawl directory, settings) → what compaction leaves of the state's tables, given in order; None: all."""
+    of_segments: bool = True
+    """Whether its rows come from segments, so that its log names those that it has applied."""
     merge: Callable[[Iterable[pa.Table]], pa.Table] | None = None
     """One row per fingerprint, sorted, of rows of several stores' states. None: as `apply_all` takes a delta, for kinds
     whose deltas are states of their own."""

@@ -70,7 +70,7 @@ def run(run: Run, segments: Sequence[Segment]) -> int:
     }
     items = [item for segment in segments for item in _chunks(segment, missing)]
     if not any(missing.values()):
-        say("invertlinks: all parsed segments are applied, nothing to do")
+        say(f"invertlinks all parsed segments are applied, nothing to do {watch}")
         return 0
     context = {name: {"version": snapshot.version + 1, "shards": snapshot.shards}
                for name, snapshot in snapshots.items()}  # fmt: skip
@@ -131,6 +131,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def named_or_new(run_: Run) -> int:
         names = list(dict.fromkeys(options.segments))
+        if not run_.segments.committed():
+            run_.store.snapshot()  # says what lacks: a mistyped directory is not one with nothing to do
         return run(run_, [run_.segments.find(name) for name in names] if names else parsed_segments(run_))
 
     return execute("invertlinks", options, named_or_new)

@@ -62,12 +62,14 @@ def _row(run: Run, segment: Segment, applied: Collection[str], brought: dict[str
 
 def lacking(run: Run, segment: Segment) -> list[str]:
     """The other stores that the crawl has and that have not applied the segment."""
-    there = [store for store in run.other_stores() if store.versions()]
+    there = [store for store in run.other_stores() if store.kind.of_segments and store.versions()]
     return [store.kind.name for store in there if not segment.is_applied(store.snapshot().entry.applied)]
 
 
 def _list(run: Run, options: argparse.Namespace) -> int:
     table = listed(run)
+    if not table.num_rows:
+        run.store.snapshot()  # says what lacks, where there is no crawl at all
     with output(options.output) as (stream, width):
         formats.FORMATS[options.format]([table], LISTED, stream, width)
     if not table.num_rows:

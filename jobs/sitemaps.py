@@ -558,6 +558,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments.error("--url is of a FILE")
 
     def read(run_: Run) -> int:
+        if not options.files and not run_.hosts.versions():
+            run_.store.snapshot()  # says what lacks: a mistyped directory is not one whose hosts name no sitemap
         if options.due:
             return run(run_, read_before=run_.now() - run_.settings.sitemap.interval * 1000, conditional=True)
         return run(run_, options.files, options.url)

@@ -449,6 +449,22 @@ def test_what_another_store_or_command_needs_is_kept(crawled: Run, capfd: pytest
         segments_merge.run(crawled, [])
 
 
+def test_the_store_of_sitemaps_keeps_no_segment(
+    crawled: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its rows come from sitemaps alone, so it never applies a segment, and must not be waited for."""
+    named = tmp_path / "sitemap.xml"
+    named.write_text("<urlset><url><loc>http://listed.test/</loc></url></urlset>")
+    options = ["--set", "http.agent_name=testbot", crawled.crawl_dir]
+    assert main(["sitemaps", *options, str(named), "--url", "http://listed.test/sitemap.xml"]) == 0
+    assert crawled.store_named("sitemapdb").versions()
+    assert {row["lacking_in"] for row in segments.listed(crawled).to_pylist()} == {None}
+    capfd.readouterr()
+    assert segments.prune(crawled, None, 1, dry_run=False, force=False) == 0
+    assert "is kept" not in capfd.readouterr().err
+    assert len(crawled.segments.committed()) == 1
+
+
 def test_a_removed_name_is_not_given_again(crawled: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The crawldb's log says that it is applied: a new segment of that name would be taken for done."""
     first = crawled.segments.committed()[0]
