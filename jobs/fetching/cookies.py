@@ -116,7 +116,9 @@ def _without_idle_attributes(field: str, host: str) -> str:
     own), and a Max-Age that is no number (§5.2.2: to be ignored; http.cookiejar takes one without a value for a bug).
     """
     pair, *attributes = field.split(";")
-    no_domain = pair.lstrip().lower().startswith("__host-")  # may have no Domain at all: it stays, and is refused for it
+    no_domain = (
+        pair.lstrip().lower().startswith("__host-")
+    )  # may have no Domain at all: it stays, and is refused for it
     others = [attribute for attribute in attributes if not _is_idle(attribute, host, no_domain)]
     return ";".join([pair, *others])
 
